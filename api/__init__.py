@@ -1,0 +1,1 @@
+"""The service's outside: HTTP, command line, and the composition root that joins the packages."""

@@ -1,0 +1,1 @@
+"""One module per telephony dialect: how each platform hands a recording over."""

@@ -1,0 +1,1 @@
+"""One module per family of routes; a route is its method, role, limits and handler."""

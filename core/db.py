@@ -1,0 +1,180 @@
+"""The database: one engine, short transactions, one clock that everyone shares.
+
+SQLite runs in WAL mode with ``synchronous = FULL`` and every writing transaction is ``BEGIN
+IMMEDIATE``; PostgreSQL runs READ COMMITTED with ``synchronous_commit = on``. Both are checked at
+start: a commit that a power cut can undo would make an acknowledged deposit, or a destroyed key's
+tombstone, vanish.
+
+Instants are stored as whole milliseconds since 1970 (``UtcMs``): one meaning on both engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from core.errors import DatabaseUnavailable, UnsafeDatabase
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BUSY_TIMEOUT_MS: Final = 30_000
+
+metadata: Final = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcMs(sa.types.TypeDecorator[datetime]):
+    """An aware UTC instant as BIGINT milliseconds since 1970-01-01T00:00:00Z."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Refuse naive datetimes, cut to the millisecond."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime")
+        return (value - _EPOCH) // timedelta(milliseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware UTC datetime."""
+        del dialect
+        return None if value is None else _EPOCH + timedelta(milliseconds=int(value))
+
+
+@dataclass(frozen=True)
+class Database:
+    """An engine whose transactions are durable once they return.
+
+    Do not nest: on SQLite a second writer on the same thread waits for the first one, which waits
+    for it. What a transaction needs from elsewhere is fetched before it begins.
+    """
+
+    engine: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Tell which of the two supported engines this is."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Run a writing transaction; commits on return, rolls back on any exception.
+
+        Raises:
+            DatabaseUnavailable: the server is gone or locked for longer than 30 s; whether a
+                commit that was under way took effect is then unknown.
+        """
+        with _translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Run a reading transaction: one snapshot on SQLite, never blocked by a writer."""
+        with _translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN DEFERRED")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+
+    def now(self, connection: Connection) -> datetime:
+        """Return the database's clock, aware UTC, to the millisecond."""
+        if self.is_sqlite:
+            query = sa.text("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)")
+        else:
+            query = sa.text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+        milliseconds = connection.execute(query).scalar_one()
+        return _EPOCH + timedelta(milliseconds=int(milliseconds))
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as err:
+        raise DatabaseUnavailable from err
+    except DBAPIError as err:
+        if err.connection_invalidated:
+            raise DatabaseUnavailable from err
+        raise
+
+
+def open_database(uri: str, *, pool_size: int = 16) -> Database:
+    """Open ``sqlite:///path`` or ``postgresql://...`` and check that its commits are durable.
+
+    Raises:
+        UnsafeDatabase: ``synchronous_commit`` is off, or SQLite refuses WAL with FULL.
+        DatabaseUnavailable: nothing answers.
+    """
+    url = sa.engine.make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(
+            url,
+            poolclass=sa.pool.QueuePool,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
+        )
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        engine = sa.create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+        )
+    database = Database(engine)
+    _check_durable(database)
+    return database
+
+
+def _prepare_sqlite(raw: Any, record: object) -> None:
+    del record
+    raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+    cursor = raw.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+        "temp_store = MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _check_durable(database: Database) -> None:
+    with database.read() as connection:
+        if database.is_sqlite:
+            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+            level = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+            safe = str(mode).lower() == "wal" and int(level) == 2
+        else:
+            level = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+            safe = level != "off"
+    if not safe:
+        raise UnsafeDatabase(setting="synchronous")

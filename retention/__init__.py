@@ -1,0 +1,1 @@
+"""When and whether a recording ends: policies, holds, erasures, certificates, restores."""

@@ -1,0 +1,13 @@
+"""What retention asks of others beyond the packages below it: nothing yet but the scheduler's job."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Job(Protocol):
+    """Something the scheduler runs at an interval; safe to run twice and concurrently refused."""
+
+    def run(self) -> None:
+        """Do the work that is due now."""
+        ...

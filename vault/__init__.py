@@ -1,0 +1,1 @@
+"""Recordings: how they are deposited, sealed, found, heard and recorded in the ledger."""

@@ -1,0 +1,134 @@
+"""What the vault asks of others: an object store, and answers that retention owns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy.engine import Connection
+
+
+class ObjectWriter(Protocol):
+    """One object being written under a key that no object has."""
+
+    def write(self, piece: bytes) -> bool:
+        """Take sealed bytes without blocking; return True when ``flush`` is due before more."""
+        ...
+
+    def flush(self) -> None:
+        """Push what is buffered to the store; blocks (a part upload, a write-back).
+
+        Raises:
+            StoreUnavailable: the store refused; only ``abort`` makes sense now.
+        """
+        ...
+
+    def finish(self) -> int:
+        """Make the object durable and visible, all or nothing; return its size in bytes.
+
+        Raises:
+            StoreUnavailable: it is not acknowledged; the key must not be used again.
+            ObjectExists: an object of this key is there already and was not touched.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Drop everything written so far; safe to call twice and after a failure."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Sealed objects by opaque key. Written once, never overwritten, deleted in all versions."""
+
+    @property
+    def uri(self) -> str:
+        """Return the URI that names the store, without credentials."""
+        ...
+
+    @property
+    def reads_block(self) -> bool:
+        """Tell whether ``read`` may wait on a network (then routes call it in a thread)."""
+        ...
+
+    def begin(self, key: str) -> ObjectWriter:
+        """Start writing a new object."""
+        ...
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Store a small object durably.
+
+        Raises:
+            ObjectExists: the key is taken. StoreUnavailable: not stored.
+        """
+        ...
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Store or replace a small object atomically and durably (the one mutable name: a checkpoint)."""
+        ...
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``start``.
+
+        Raises:
+            ObjectMissing: no such object.
+            StoreUnavailable: no answer, a short or long answer, or another range than asked.
+        """
+        ...
+
+    def size(self, key: str) -> int:
+        """Return the size in bytes.
+
+        Raises:
+            ObjectMissing, StoreUnavailable.
+        """
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield every object key under ``prefix``, in order."""
+        ...
+
+    def delete_if_present(self, key: str) -> None:
+        """Delete an object, all its versions and delete markers."""
+        ...
+
+    def check(self) -> None:
+        """Raise ``StoreUnavailable`` unless the store answers and can be written to."""
+        ...
+
+
+class RetentionGate(Protocol):
+    """Answers of ``retention`` that deposits and listens need."""
+
+    def check_deposit(
+        self, connection: Connection, campaign_id: str, *, started_at: datetime, now: datetime
+    ) -> None:
+        """Raise ``DeadlinePassed`` when a call of ``started_at`` would already be due."""
+        ...
+
+    def deadline(
+        self,
+        connection: Connection,
+        campaign_id: str,
+        *,
+        retention_from: datetime,
+        override_at: datetime | None,
+    ) -> datetime:
+        """Return when the recording is due, aware UTC."""
+        ...
+
+    def restriction_id(
+        self, connection: Connection, *, controller_id: str, campaign_id: str, recording_id: str
+    ) -> str | None:
+        """Return the id of a restriction in force over the recording, or None."""
+        ...
+
+    def has_hold(
+        self, connection: Connection, *, controller_id: str, campaign_id: str, recording_id: str
+    ) -> bool:
+        """Tell whether a hold or a restriction protects the recording from erasure."""
+        ...
+
+    def has_policy(self, connection: Connection, campaign_id: str) -> bool:
+        """Tell whether the campaign has a retention policy: without one it never opens."""
+        ...

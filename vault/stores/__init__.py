@@ -1,0 +1,1 @@
+"""Where sealed objects lie; each store answers to ``vault.ports.ObjectStore``."""
