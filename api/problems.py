@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final
 
 from starlette.responses import Response
@@ -119,7 +120,7 @@ def problem_body(error: OublietteError) -> dict[str, object]:
         "status": status,
         "code": error.code,
     }
-    if status != 500:  # noqa: PLR2004 - the one status that must not explain itself
+    if status != HTTPStatus.INTERNAL_SERVER_ERROR:  # the one status that must not explain itself
         shown = {name: _shown(fact) for name, fact in error.facts.items()}
         body |= {name: fact for name, fact in shown.items() if name not in _RESERVED}
     return body
@@ -143,13 +144,14 @@ def problem_headers(error: OublietteError) -> dict[str, str]:
     """
     headers = {"Cache-Control": "no-store"}
     status = status_of(error)
-    if status == 401:  # noqa: PLR2004
+    if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = _challenge(error)
-    if error.code == "method-not-allowed" and isinstance(allowed := error.facts.get("allowed"), list):
+    allowed = error.facts.get("allowed")
+    if error.code == "method-not-allowed" and isinstance(allowed, list):
         headers["Allow"] = ", ".join(allowed)
     if error.code == "range-not-satisfiable" and "length_bytes" in error.facts:
         headers["Content-Range"] = f"bytes */{error.facts['length_bytes']}"
-    if error.retryable or status in (429, 503):
+    if error.retryable or status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(error.facts.get("retry_after_s", RETRY_AFTER_S))
     return headers
 
