@@ -1,0 +1,172 @@
+"""What is left of a controller's tree, held in memory as one buffer of records.
+
+The node (start, depth) of a record stands, with its seed, for every leaf below it; a leaf in no
+record is punctured for good. No records at all is a legal cover: everything is punctured.
+``records`` says how the buffer is laid out, ``puncture`` how a newer one is made, ``successor`` how
+that is proved.
+
+There is no second form in memory: no dict, no list of seeds, no pickle. What a lookup or a puncture
+needs on the way are single 32-byte buffers, zeroed before they are dropped; ``tree`` says which
+``bytes`` exist in between. A lookup is a binary search in the buffer and one walk down the tree.
+
+Does not protect against a reader of this process's memory while the cover is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NoReturn, Self
+
+from core.errors import IntegrityFailure
+from keys import puncture, records, successor, tree
+from keys.errors import LeafPunctured, LeaseLost
+from keys.material import wipe
+from keys.model import NodeRange
+
+
+class Cover:
+    """The cover of one controller at one epoch; the buffer is zeroed on ``close``.
+
+    Safe to read from many threads. A ``close`` in one makes the others raise ``LeaseLost``; none of
+    them is handed zeros. ``punctured`` gives a new cover and leaves this one as it is.
+    """
+
+    __slots__ = ("_buffer", "_closed")
+
+    def __init__(self, buffer: bytearray) -> None:
+        """Take the buffer as it is: ``fresh`` and ``from_buffer`` are the ways to a cover."""
+        self._buffer = buffer
+        self._closed = False
+
+    @classmethod
+    def fresh(cls, root_seed: bytes | bytearray) -> Cover:
+        """Return the cover of a new tree: every leaf, under a root seed of 32 random bytes.
+
+        Raises:
+            IntegrityFailure: the seed is not 32 bytes long.
+        """
+        return cls.from_buffer(bytearray(records.HEAD_BYTES) + root_seed)
+
+    @classmethod
+    def from_buffer(cls, buffer: bytearray) -> Cover:
+        """Take over a buffer of records; the caller does not touch it any more.
+
+        Raises:
+            IntegrityFailure: not whole records, or not nodes in order without overlap. The buffer
+                is zeroed then.
+        """
+        try:
+            records.check(buffer)
+        except IntegrityFailure:
+            wipe(buffer)
+            raise
+        return cls(buffer)
+
+    @property
+    def buffer(self) -> bytearray:
+        """Return the records themselves, not a copy: to be sealed, never to be changed or kept.
+
+        Raises:
+            LeaseLost: the cover is closed.
+        """
+        self._check_open()
+        return self._buffer
+
+    @property
+    def record_count(self) -> int:
+        """Return how many records there are."""
+        return records.count(self._buffer)
+
+    def leaf_seed(self, prefix: int, index: int) -> bytearray:
+        """Return the seed of a leaf, 32 bytes that the caller zeroes.
+
+        Raises:
+            LeafPunctured: no record stands for it any more.
+            LeaseLost: the cover is closed.
+        """
+        leaf = NodeRange.leaf(prefix, index)
+        first, end = records.overlapping(self._buffer, leaf)
+        node = records.node_at(self._buffer, first) if first < end else None
+        seed = records.seed_at(self._buffer, first) if first < end else bytearray()
+        self._check_open()  # after the copy: one begun before closing is whole
+        if node is None:
+            raise LeafPunctured(prefix=prefix, index=index)
+        try:
+            return tree.descend(seed, node.depth, leaf.start)
+        finally:
+            wipe(seed)
+
+    def holds(self, prefix: int, index: int) -> bool:
+        """Tell whether a leaf is alive.
+
+        Raises:
+            LeaseLost: the cover is closed.
+        """
+        return self.holds_any(NodeRange.leaf(prefix, index))
+
+    def holds_any(self, node: NodeRange) -> bool:
+        """Tell whether any leaf below ``node`` is alive.
+
+        Raises:
+            InvalidRequest: the tree has no such node.
+            LeaseLost: the cover is closed.
+        """
+        tree.check_node(node)
+        first, end = records.overlapping(self._buffer, node)
+        self._check_open()
+        return first < end
+
+    def punctured(self, targets: Sequence[NodeRange]) -> Cover:
+        """Return a new cover without the leaves below ``targets``; some may be gone already.
+
+        Raises:
+            InvalidRequest: a target is not a node of the tree.
+            LeaseLost: the cover is closed.
+        """
+        buffer = puncture.puncture(self._buffer, targets)
+        if self._closed:
+            wipe(buffer)
+        self._check_open()
+        return Cover(buffer)
+
+    def close(self) -> None:
+        """Zero the buffer; every later use raises ``LeaseLost``. May run twice."""
+        self._closed = True
+        wipe(self._buffer)
+
+    def __enter__(self) -> Self:
+        """Use the cover for one block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Zero the buffer at the block's end, whatever happened."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show the number of records and nothing of their seeds."""
+        return f"Cover({self.record_count} records, redacted)"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse pickling and copying: they would leave copies behind."""
+        raise TypeError("a Cover is neither pickled nor copied")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LeaseLost(what="cover")
+
+
+def check_successor(old: Cover, new: Cover, targets: Sequence[NodeRange]) -> None:
+    """Prove that ``new`` is ``old`` without ``targets`` and nothing else (``successor`` says how).
+
+    Raises:
+        IntegrityFailure: it is not; nothing of ``new`` may be written.
+        InvalidRequest: a target is not a node of the tree.
+        LeaseLost: one of them is closed.
+    """
+    successor.check(old.buffer, new.buffer, targets)

@@ -1,0 +1,49 @@
+"""Every label that keeps one use of a key apart from another, in one list.
+
+A label stands in front of the ids in HKDF-Expand, or of the bit in the tree's HMAC. Two uses never
+share one, and none is the beginning of another, so that label and ids cannot run into each other.
+A changed meaning gets a new version, never an edited label: old objects are read with the old one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TREE: Final = b"oubliette/tree/v1"
+"""A child of a tree node: HMAC-SHA256(seed, TREE | bit)."""
+
+WRAP: Final = b"oubliette/wrap/v1"
+"""The key that wraps a recording's DEK."""
+
+METADATA: Final = b"oubliette/metadata/v1"
+"""The key that seals a recording's metadata."""
+
+NARRATIVE: Final = b"oubliette/narrative/v1"
+"""The key that seals the free text of a ledger entry about a person, in the controller's tree."""
+
+LEDGER_TEXT: Final = b"oubliette/ledger-text/v1"
+"""The key that seals a ledger entry, in the ledger's own tree."""
+
+EXTERNAL_ID: Final = b"oubliette/external-id/v1"
+"""The key of the HMAC over an external id, under a reserved leaf."""
+
+PERSON_RERUN: Final = b"oubliette/person-rerun/v1"
+"""The key that seals a number until an erasure by person has run once more."""
+
+BLOB_KEY: Final = b"oubliette/blob-key/v1"
+"""Begins the context under which a provider wraps a blob key."""
+
+CURSOR: Final = b"oubliette/cursor/v1"
+"""The key of the MAC over a page cursor, from the process's signing folder."""
+
+ALL: Final = (
+    TREE,
+    WRAP,
+    METADATA,
+    NARRATIVE,
+    LEDGER_TEXT,
+    EXTERNAL_ID,
+    PERSON_RERUN,
+    BLOB_KEY,
+    CURSOR,
+)
