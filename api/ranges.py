@@ -78,5 +78,5 @@ def _satisfied(first_text: str, last_text: str, whole: ByteRange) -> ByteRange:
         if last_text and int(last_text) < first:
             return whole
     if first >= total:
-        raise RangeNotSatisfiable(total_bytes=total)
+        raise RangeNotSatisfiable(length_bytes=total)
     return ByteRange(first, last, total, partial=True)

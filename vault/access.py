@@ -33,6 +33,7 @@ DPO_PURPOSES: Final = frozenset({"legal-claim", "data-subject-request"})
 REASON_CHARACTERS_MIN: Final = 10
 REASON_CHARACTERS_MAX: Final = 500
 REASON_WORDS_MIN: Final = 2
+_UNSHOWABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def check_reason(reason: str) -> str:
     """
     trimmed = unicodedata.normalize("NFC", reason).strip()
     words = [word for word in trimmed.split() if any(c.isalnum() for c in word)]
-    if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in trimmed):
+    if any(
+        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in trimmed
+    ):
         raise ReasonRequired(problem="control-characters")
     if not REASON_CHARACTERS_MIN <= len(trimmed) <= REASON_CHARACTERS_MAX:
         raise ReasonRequired(problem="length")

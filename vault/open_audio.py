@@ -1,0 +1,218 @@
+"""The second half of the listen flow: from a ticket to verified sound, batch by batch.
+
+``admit`` looks at the ticket and names what may be played; ``open`` authenticates the last and the
+first chunk before any status line goes out; ``OpenAudio`` then gives one batch at a time. A running
+stream looks at its ticket and its recording again every 2 s or 1 MiB: after an erasure, a
+restriction or a revocation no further batch leaves. A stopped machine that wakes may still emit the
+one batch it held.
+
+Anything wrong with a ticket is one and the same ``TicketEnded``: whoever tries addresses learns
+nothing from the difference.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Final
+
+from keys.keyring import Keyring
+from sqlalchemy.engine import Connection
+
+from core.db import Database
+from core.ports import Clock
+from keys.errors import LeafPunctured
+from vault import listen_store as rows
+from vault import ticket as tickets
+from vault.errors import RecordingErased, TicketEnded
+from vault.listen_account import ListenAccounts
+from vault.listen_store import Heard, TicketRow
+from vault.ports import ObjectStore
+from vault.sealed_audio import AudioReader
+from vault.streams import Stream, Streams
+
+FIRST_BATCH_BYTES: Final = 64 * 1024
+BATCH_BYTES: Final = 256 * 1024
+RECHECK_S: Final = 2.0
+RECHECK_BYTES: Final = 1024 * 1024
+ETAG_BYTES: Final = 16
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A valid ticket and what it plays."""
+
+    ticket: TicketRow
+    heard: Heard
+
+    @property
+    def total_bytes(self) -> int:
+        """Return the clear length that the row states; ``Player.open`` proves it."""
+        return self.heard.recording.clear_bytes
+
+    @property
+    def etag(self) -> str:
+        """Return the strong ETag: 16 bytes of the key commitment, quoted."""
+        digits = base64.urlsafe_b64encode(self.heard.recording.commitment[:ETAG_BYTES])
+        return f'"{digits.rstrip(b"=").decode()}"'
+
+
+@dataclass(frozen=True)
+class Player:
+    """Opens audio for tickets."""
+
+    database: Database
+    keyring: Keyring
+    store: ObjectStore
+    accounts: ListenAccounts
+    streams: Streams
+    clock: Clock
+
+    def admit(self, listen_id: str, *, ticket: str, cookie: str) -> Admission:
+        """Check a ticket without using it up; leaves no entry and costs no budget.
+
+        Raises:
+            TicketEnded: unknown, not this ticket, its cookie missing, over, or used up.
+            RecordingErased: the ticket was good, its recording is gone.
+        """
+        with self.database.read() as connection:
+            row = self._valid_ticket(connection, listen_id, ticket=ticket, cookie=cookie)
+            heard = rows.find_heard(connection, row.controller_id, row.recording_id)
+        if heard is None:
+            raise TicketEnded
+        return Admission(row, heard)
+
+    def open(self, admission: Admission, *, first: int, last: int) -> OpenAudio:
+        """Prove the length and open the first batch of the inclusive clear range.
+
+        Raises:
+            IntegrityFailure: row and object do not agree, or a chunk is not authentic.
+            RecordingErased: its leaf is gone.
+            KeyUnavailable, LeaseLost, StoreUnavailable, ObjectMissing: nothing is sent.
+        """
+        self.keyring.warm(admission.heard.recording.controller_id)
+        reader = AudioReader(self.keyring, self.store, admission.heard.sealed)
+        try:
+            reader.prove()
+            audio = OpenAudio(self, admission, reader, first=first, last=last)
+            audio.open_first()
+        except LeafPunctured as err:
+            raise RecordingErased(recording_id=admission.heard.recording.id) from err
+        return audio
+
+    def check_running(self, admission: Admission) -> None:
+        """Look again whether a running stream may go on.
+
+        Raises:
+            TicketEnded, RecordingErased: it may not.
+        """
+        with self.database.read() as connection:
+            row = rows.find_ticket(connection, admission.ticket.id)
+            if row is None or row.state != "open":
+                raise TicketEnded
+            if row.expires_at <= self.database.now(connection):
+                raise TicketEnded
+            rows.find_heard(connection, row.controller_id, row.recording_id)
+
+    def _valid_ticket(
+        self, connection: Connection, listen_id: str, *, ticket: str, cookie: str
+    ) -> TicketRow:
+        row = rows.find_ticket(connection, listen_id)
+        if row is None or not tickets.matches(ticket, row.ticket_sha256):
+            raise TicketEnded
+        if row.cookie_sha256 and not tickets.matches(cookie, row.cookie_sha256):
+            raise TicketEnded
+        over = row.expires_at <= self.database.now(connection)
+        if row.state == "revoked":
+            rows.find_heard(connection, row.controller_id, row.recording_id)  # erased says so
+        if row.state != "open" or over or row.bytes_sent >= row.byte_budget:
+            raise TicketEnded
+        return row
+
+
+class OpenAudio:
+    """One request's stream: give a batch, be told when it was sent, look up now and then.
+
+    Not shared between threads; the calls of one stream may come from several threads in turn.
+    """
+
+    def __init__(
+        self, player: Player, admission: Admission, reader: AudioReader, *, first: int, last: int
+    ) -> None:
+        """Take a proven reader and the inclusive clear range to play."""
+        self._player = player
+        self._admission = admission
+        self._reader = reader
+        self._next = first
+        self._sent_up_to = first
+        self._last = last
+        self._batch = b""
+        self._stream: Stream | None = None
+        self._checked_s = player.clock.boottime_s()
+        self._unchecked_bytes = 0
+
+    def open_first(self) -> None:
+        """Open the first batch, so that a damaged first chunk is an error and not a cut."""
+        self._batch = self._read(FIRST_BATCH_BYTES)
+        ticket = self._admission.ticket
+        self._stream = self._player.streams.begin(
+            ticket.id,
+            byte_budget=ticket.byte_budget,
+            bytes_saved=ticket.bytes_sent,
+            now_s=self._checked_s,
+        )
+
+    def next_batch(self) -> bytes:
+        """Return the next clear bytes, b"" at the end.
+
+        Raises:
+            TicketEnded: the ticket ended, or a newer request of it took over.
+            IntegrityFailure, LeafPunctured, LeaseLost, KeyUnavailable, StoreUnavailable: cut here.
+        """
+        if self._stream is None or self._stream.cut:
+            raise TicketEnded
+        if self._batch:
+            batch, self._batch = self._batch, b""
+            return batch
+        return self._read(BATCH_BYTES)
+
+    def delivered(self, byte_count: int) -> None:
+        """Count the batch as sent, once the server has handed it to the network."""
+        if self._stream is not None and byte_count:
+            first = self._sent_up_to
+            self._player.streams.delivered(self._stream, first, first + byte_count - 1)
+            self._sent_up_to = first + byte_count
+            self._unchecked_bytes += byte_count
+
+    @property
+    def upkeep_due(self) -> bool:
+        """Tell whether ``upkeep`` must run before the next batch."""
+        elapsed_s = self._player.clock.boottime_s() - self._checked_s
+        return elapsed_s >= RECHECK_S or self._unchecked_bytes >= RECHECK_BYTES
+
+    def upkeep(self) -> None:
+        """Save counters that are due, renew the lease, and check that the stream may go on.
+
+        Raises:
+            TicketEnded, RecordingErased, KeyUnavailable: it may not; nothing more is sent.
+        """
+        now_s = self._player.clock.boottime_s()
+        if self._stream is not None and self._player.streams.due(self._stream, now_s):
+            self._player.accounts.save(self._admission.ticket.id)
+        self._player.check_running(self._admission)
+        self._player.keyring.warm(self._admission.heard.recording.controller_id)
+        self._checked_s, self._unchecked_bytes = now_s, 0
+
+    def close(self) -> None:
+        """Free the slot; safe to call twice. The account is saved by the next upkeep or close."""
+        self._batch = b""
+        if self._stream is not None:
+            self._player.streams.end(self._stream)
+
+    def _read(self, batch_bytes: int) -> bytes:
+        if self._next > self._last:
+            return b""
+        end = min(self._next + batch_bytes - 1, self._last)
+        clear = self._reader.read(self._next, end)
+        self._next = end + 1
+        return clear
