@@ -99,4 +99,4 @@ class RestoreRefused(RetentionError):
     """The restore cannot go on safely; nothing was changed."""
 
     code = "restore-refused"
-    title = "The restore was refused because it could bring erased recordings back or lose living ones."
+    title = "The restore was refused: it could bring erased recordings back or lose living ones."

@@ -1,4 +1,4 @@
-"""What retention asks of others beyond the packages below it: nothing yet but the scheduler's job."""
+"""What retention asks of others beyond the packages below it: the scheduler's jobs."""
 
 from __future__ import annotations
 

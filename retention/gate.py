@@ -1,0 +1,84 @@
+"""Answers of retention that deposits, listens and lists need (``vault.ports.RetentionGate``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from core.db import Database
+from retention import due, protection
+from retention.policy import Period, parse_period
+from retention.tables import policies
+from vault.errors import CampaignConflict, DeadlinePassed
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Reads policies, holds and restrictions inside the caller's transaction."""
+
+    database: Database
+
+    def check_deposit(
+        self, connection: Connection, campaign_id: str, *, started_at: datetime, now: datetime
+    ) -> None:
+        """Raise ``DeadlinePassed`` when a call of ``started_at`` would already be due.
+
+        Raises:
+            CampaignConflict: the campaign has no policy, so it cannot have been opened.
+        """
+        ends_at = due.deadline(started_at, self._period(connection, campaign_id), None)
+        if ends_at <= now:
+            raise DeadlinePassed(campaign=campaign_id, deadline=ends_at)
+
+    def deadline(
+        self,
+        connection: Connection,
+        campaign_id: str,
+        *,
+        retention_from: datetime,
+        override_at: datetime | None,
+    ) -> datetime:
+        """Return when the recording is due under the policy in force, aware UTC."""
+        return due.deadline(retention_from, self._period(connection, campaign_id), override_at)
+
+    def restriction_id(
+        self, connection: Connection, *, controller_id: str, campaign_id: str, recording_id: str
+    ) -> str | None:
+        """Return the id of a restriction in force over the recording, or None."""
+        query = protection.in_force(controller_id, campaign_id, recording_id, "restriction")
+        return connection.execute(query.limit(1)).scalar_one_or_none()
+
+    def has_hold(
+        self, connection: Connection, *, controller_id: str, campaign_id: str, recording_id: str
+    ) -> bool:
+        """Tell whether a hold or a restriction protects the recording from erasure."""
+        query = protection.in_force(controller_id, campaign_id, recording_id)
+        return connection.execute(query.limit(1)).scalar_one_or_none() is not None
+
+    def has_policy(self, connection: Connection, campaign_id: str) -> bool:
+        """Tell whether the campaign has a retention policy: without one it never opens."""
+        return _retention(connection, campaign_id) is not None
+
+    def is_restoring(self, controller_id: str) -> bool:
+        """Tell whether a restore of the controller still waits for its officer's release."""
+        with self.database.read() as connection:
+            return protection.restored(connection, controller_id) is not None
+
+    def _period(self, connection: Connection, campaign_id: str) -> Period:
+        retention = _retention(connection, campaign_id)
+        if retention is None:
+            raise CampaignConflict(campaign=campaign_id, needs="policy")
+        return parse_period(retention)
+
+
+def _retention(connection: Connection, campaign_id: str) -> str | None:
+    query = (
+        sa.select(policies.c.retention)
+        .where(policies.c.campaign_id == campaign_id)
+        .order_by(policies.c.version.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
