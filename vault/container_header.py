@@ -142,4 +142,3 @@ def _decode_subject(raw: bytes) -> Subject:
         prefix=int.from_bytes(raw[48:50], "big"),
         index=int.from_bytes(raw[50:54], "big"),
     )
-
