@@ -1,1 +1,1 @@
-"""The kernel: errors, clock, ids, canonical JSON and the database; knows nothing of audio, keys or law."""
+"""The kernel: errors, clock, ids, canonical JSON, database; knows no audio, keys or law."""

@@ -24,7 +24,7 @@ def encode(value: Json) -> bytes:
     """
     _refuse_floats(value)
     try:
-        return rfc8785.dumps(value)  # type: ignore[arg-type]  # Mapping and Sequence are accepted
+        return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeError) as err:
         raise InvalidRequest(what="canonical-json") from err
 

@@ -24,6 +24,7 @@ from core.errors import DatabaseUnavailable, UnsafeDatabase
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_TIMEOUT_MS: Final = 30_000
+_SQLITE_FULL: Final = 2
 
 metadata: Final = sa.MetaData(
     naming_convention={
@@ -172,7 +173,7 @@ def _check_durable(database: Database) -> None:
         if database.is_sqlite:
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
             level = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
-            safe = str(mode).lower() == "wal" and int(level) == 2
+            safe = str(mode).lower() == "wal" and int(level) == _SQLITE_FULL
         else:
             level = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
             safe = level != "off"

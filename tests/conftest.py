@@ -1,0 +1,250 @@
+"""Fixtures that every test may ask for: databases, stores, real servers, a clock.
+
+A server that this machine lacks skips its tests by name; with ``OUBLIETTE_TEST_REQUIRE=all`` it
+fails them instead, so that a green run of CI has really met every server.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import settings
+
+from core.db import Database, open_database
+from core.migrate import migrate
+from tests.fakes.clock import FakeClock
+from tests.services import servers as real
+from tests.services.faultproxy import FaultProxy
+from tests.services.servers import S3Server, Servers
+
+T = TypeVar("T")
+
+settings.register_profile("check", deadline=None, print_blob=True)
+settings.load_profile("check")
+
+DATABASES = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.needs_postgresql),
+]
+STORES = [
+    "folder",
+    pytest.param("s3-http", marks=pytest.mark.needs_rgw),
+    pytest.param("s3-https", marks=pytest.mark.needs_rgw),
+]
+
+
+def need(start: Callable[[], T]) -> T:
+    """Start a server, or skip (fail when all are required) naming what is missing."""
+    try:
+        return start()
+    except real.MissingError as err:
+        if os.environ.get("OUBLIETTE_TEST_REQUIRE") == "all":
+            pytest.fail(f"missing and required: {err}", pytrace=False)
+        pytest.skip(f"not on this machine: {err}")
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Return the servers of this run; they start when first asked for."""
+    started = Servers()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = open_database(f"sqlite:///{path}")
+    migrate(database)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(servers: Servers) -> str:
+    """Return the superuser's URI of a PostgreSQL server."""
+    return need(servers.postgresql)
+
+
+@pytest.fixture(scope="session")
+def _postgresql_template(postgresql_server: str) -> str:
+    _administer(postgresql_server, "CREATE DATABASE oubliette_template")
+    database = open_database(_named(postgresql_server, "oubliette_template"))
+    migrate(database)
+    database.close()
+    return "oubliette_template"
+
+
+@pytest.fixture
+def sqlite_uri(tmp_path: Path, _sqlite_template: Path) -> str:
+    """Return the URI of a fresh SQLite database with the current schema."""
+    path = tmp_path / "oubliette.db"
+    shutil.copyfile(_sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_uri(postgresql_server: str, _postgresql_template: str) -> Iterator[str]:
+    """Return the URI of a fresh PostgreSQL database with the current schema."""
+    name = f"t_{uuid.uuid4().hex}"
+    _administer(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {_postgresql_template}")
+    yield _named(postgresql_server, name)
+    _administer(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=DATABASES)
+def database_uri(request: pytest.FixtureRequest) -> str:
+    """Return the URI of a fresh database, once for each engine."""
+    uri: str = request.getfixturevalue(f"{request.param}_uri")
+    return uri
+
+
+@pytest.fixture
+def database(database_uri: str) -> Iterator[Database]:
+    """Return a fresh database with the current schema, once for each engine."""
+    opened = open_database(database_uri, pool_size=8)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_database(sqlite_uri: str) -> Iterator[Database]:
+    """Return a fresh SQLite database with the current schema."""
+    opened = open_database(sqlite_uri, pool_size=8)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock that stands still until it is moved; its randomness is real."""
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def s3_server(servers: Servers) -> S3Server:
+    """Return a Ceph object gateway that speaks HTTP and HTTPS."""
+    return need(servers.s3)
+
+
+@pytest.fixture(scope="session")
+def _s3_bucket(s3_server: S3Server) -> str:
+    client = s3_client(s3_server)
+    client.create_bucket(Bucket="oubliette")
+    client.close()
+    return "oubliette"
+
+
+@pytest.fixture
+def s3_uri(
+    s3_server: S3Server, _s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
+    """Return a function from an endpoint to the URI of an empty store; sets the credentials."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    prefix = uuid.uuid4().hex
+    return lambda at: f"s3://{_s3_bucket}/{prefix}?endpoint={at}&region={s3_server.region}"
+
+
+@pytest.fixture(params=STORES)
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URI of an empty object store: a folder, Ceph over HTTP, Ceph over HTTPS."""
+    if request.param == "folder":
+        (tmp_path / "objects").mkdir()
+        return f"file://{tmp_path / 'objects'}"
+    server: S3Server = request.getfixturevalue("s3_server")
+    make: Callable[[str], str] = request.getfixturevalue("s3_uri")
+    return make(server.http if request.param == "s3-http" else server.https)
+
+
+@pytest.fixture
+def store(store_uri: str) -> Any:
+    """Return an empty object store, once for each implementation."""
+    from vault.stores.registry import open_store
+
+    return open_store(store_uri)
+
+
+@pytest.fixture
+def fault_proxy() -> Iterator[Callable[[str, int], FaultProxy]]:
+    """Return a function that puts a breakable wire in front of ``host``, ``port``."""
+    with ExitStack() as stack:
+        yield lambda host, port: stack.enter_context(FaultProxy(host, port))
+
+
+@pytest.fixture(scope="session")
+def softhsm(servers: Servers) -> dict[str, str]:
+    """Return the environment of a fresh SoftHSM token."""
+    return need(servers.softhsm)
+
+
+@pytest.fixture(scope="session")
+def oidc_provider(servers: Servers) -> dict[str, str]:
+    """Return the environment of an OpenID provider."""
+    return need(servers.oidc)
+
+
+@pytest.fixture(scope="session")
+def call_audio(servers: Servers) -> Path:
+    """Return a folder of 5-second calls in the 16 formats that PBXs write."""
+    return need(lambda: servers.audio(5))
+
+
+@pytest.fixture(scope="session")
+def helm(servers: Servers) -> Path:
+    """Return a real helm binary."""
+    return need(servers.helm)
+
+
+@pytest.fixture(scope="session")
+def nginx() -> str:
+    """Return the path of the nginx program."""
+    return need(lambda: real.require("nginx"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> tuple[str, str]:
+    """Return the paths of Chromium and of its driver."""
+    return need(lambda: (real.require("chromium"), real.require("chromedriver")))
+
+
+def s3_client(server: S3Server) -> Any:
+    """Return a plain boto3 client of the gateway, for what a test does beside the product."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=server.http,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
+def _named(uri: str, database: str) -> str:
+    url = sa.engine.make_url(uri).set(database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def _administer(uri: str, statement: str) -> None:
+    url = sa.engine.make_url(uri).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()

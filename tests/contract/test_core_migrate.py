@@ -1,0 +1,83 @@
+"""The migrations make exactly the tables that the code describes, on both engines."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+import keys.tables  # noqa: F401  # each import registers its tables
+import retention.tables  # noqa: F401
+import vault.tables  # noqa: F401
+from core.db import Database, metadata
+from core.errors import SchemaMismatch
+from core.migrate import check_schema, migrate, schema_state
+
+
+def _differences(database: Database) -> list[object]:
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+
+def _wipe(database: Database) -> None:
+    with database.transaction() as connection:
+        found = sa.MetaData()
+        found.reflect(connection)
+        found.drop_all(connection)
+
+
+def test_migrated_schema_is_the_schema_of_the_tables(database: Database) -> None:
+    assert len(metadata.tables) > 10
+    assert _differences(database) == []
+
+
+def test_a_difference_is_seen(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("ALTER TABLE campaigns ADD COLUMN planted INTEGER")
+    assert _differences(database) != []
+
+
+def test_migrate_brings_an_empty_database_forward_and_twice_is_once(database: Database) -> None:
+    _wipe(database)
+    assert schema_state(database) == "empty"
+    with pytest.raises(SchemaMismatch, match="state=empty"):
+        check_schema(database)
+    migrate(database)
+    migrate(database)
+    assert schema_state(database) == "current"
+    check_schema(database)
+
+
+def test_a_schema_newer_than_the_program_is_refused_and_left_alone(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert schema_state(database) == "newer"
+    for refused in (migrate, check_schema):
+        with pytest.raises(SchemaMismatch, match="state=newer"):
+            refused(database)
+    with database.read() as connection:
+        kept = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    assert kept == "9999"
+
+
+def test_processes_that_migrate_at_once_take_turns(database: Database) -> None:
+    _wipe(database)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            migrate(database)
+        except BaseException as err:  # noqa: BLE001  # reported by the assertion below
+            failures.append(err)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert schema_state(database) == "current"

@@ -1,0 +1,249 @@
+"""Sealed objects as files in one folder.
+
+Writing: a temporary name in the folder ``.incoming`` of the same tree, opened with O_EXCL, mode
+0600; ``finish`` flushes the file to disk, links it under its final name (a link never overwrites),
+removes the temporary name and flushes both folders. What a crash leaves behind is a file in
+``.incoming`` that no key names; ``check`` removes those older than a day.
+
+Guarantees: an object is whole or absent; an object once there is never written again; ``finish``
+returns only when a power cut cannot undo it.
+
+Does not protect against: a file system that acknowledges ``fsync`` and forgets; an administrator
+who edits files (a seal notices); a copy of the folder made elsewhere (a shred makes it noise).
+Deleting unlinks the one version there is: the blocks on the disk hold noise until they are reused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from core.errors import InvalidRequest
+from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
+
+_KEY: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*(/[a-zA-Z0-9_][a-zA-Z0-9._-]*)*")
+_INCOMING: Final = ".incoming"
+_WRITE_BACK_BYTES: Final = 8 * 1024 * 1024
+_STALE_S: Final = 86_400
+
+
+@dataclass
+class FolderWriter:
+    """One file being written under a temporary name."""
+
+    _final: Path
+    _temporary: Path
+    _descriptor: int
+    _size: int = 0
+    _unflushed: int = 0
+    _ended: bool = False
+
+    def write(self, piece: bytes) -> bool:
+        """Write inline (the page cache takes it); ask for ``flush`` every 8 MiB.
+
+        Raises:
+            StoreUnavailable: disk full or input/output error; only ``abort`` makes sense now.
+        """
+        with _translated():
+            _write_all(self._descriptor, piece)
+        self._size += len(piece)
+        self._unflushed += len(piece)
+        return self._unflushed >= _WRITE_BACK_BYTES
+
+    def flush(self) -> None:
+        """Push written pages to the disk, so that ``finish`` has little left to wait for."""
+        with _translated():
+            os.fdatasync(self._descriptor)
+        self._unflushed = 0
+
+    def finish(self) -> int:
+        """Make the file durable, then visible; return its size in bytes."""
+        with _translated():
+            os.fsync(self._descriptor)
+            self._close()
+            _make_folder(self._final.parent)
+            try:
+                os.link(self._temporary, self._final)
+            except FileExistsError as err:
+                raise ObjectExists from err
+            finally:
+                self._temporary.unlink(missing_ok=True)
+            _sync_folder(self._final.parent)
+        return self._size
+
+    def abort(self) -> None:
+        """Close and remove the temporary file; does nothing after ``finish``."""
+        if not self._ended:
+            self._close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        self._ended = True
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """``vault.ports.ObjectStore`` over a folder that belongs to the service alone."""
+
+    root: Path
+    reads_block: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Make the folder and its ``.incoming``, both 0700, when they are missing."""
+        with _translated():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.root / _INCOMING).mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def uri(self) -> str:
+        """Return ``file://`` and the absolute path."""
+        return self.root.absolute().as_uri()
+
+    def begin(self, key: str) -> FolderWriter:
+        """Open a temporary file for a new object."""
+        final = self._path(key)
+        temporary = self.root / _INCOMING / secrets.token_hex(16)
+        with _translated():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            return FolderWriter(final, temporary, os.open(temporary, flags, 0o600))
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Store a small object durably; ``ObjectExists`` when the key is taken."""
+        writer = self.begin(key)
+        try:
+            writer.write(data)
+            writer.finish()
+        except BaseException:
+            writer.abort()
+            raise
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Store or replace a small object: readers see the old bytes or the new ones."""
+        final = self._path(key)
+        temporary = self.root / _INCOMING / secrets.token_hex(16)
+        with _translated():
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(temporary, flags, 0o600)
+                try:
+                    _write_all(descriptor, data)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                _make_folder(final.parent)
+                temporary.replace(final)
+                _sync_folder(final.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """Return exactly the bytes asked for; ``StoreUnavailable`` when the file is shorter."""
+        with _translated(), self._path(key).open("rb", buffering=0) as file:
+            data = _read_up_to(file.fileno(), start, length)
+        if len(data) != length:
+            raise StoreUnavailable(what="short-answer")
+        return data
+
+    def size(self, key: str) -> int:
+        """Return the size in bytes."""
+        with _translated():
+            return self._path(key).stat().st_size
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield every key under ``prefix`` in the order of the keys' bytes."""
+        for path in _walk(self.root, ""):
+            if path.startswith(prefix):
+                yield path
+
+    def delete_if_present(self, key: str) -> None:
+        """Unlink the file and flush its folder; a missing one is fine."""
+        path = self._path(key)
+        with _translated():
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return
+            _sync_folder(path.parent)
+
+    def check(self) -> None:
+        """Write, flush and remove a probe; drop what uploads of yesterday left in ``.incoming``."""
+        self.begin("probe").abort()
+        with _translated():
+            for entry in os.scandir(self.root / _INCOMING):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < time.time() - _STALE_S:
+                        Path(entry.path).unlink()
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise InvalidRequest(what="object-key")
+        return self.root / key
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _read_up_to(descriptor: int, start: int, length: int) -> bytes:
+    pieces: list[bytes] = []
+    missing = length
+    while missing and (piece := os.pread(descriptor, missing, start + length - missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[str]:
+    """Yield keys in byte order: a folder sorts as its name followed by a slash."""
+    with _translated():
+        try:
+            entries = [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]
+        except FileNotFoundError:
+            return
+    for name, is_folder in sorted((f"{n}/" if d else n, d) for n, d in entries):
+        if is_folder and name != f"{_INCOMING}/":
+            yield from _walk(folder / name, prefix + name)
+        elif not is_folder:
+            yield prefix + name
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and flush each parent that got a new name."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_folder(folder.parent)
+        _make_folder(folder)
+        return
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as err:
+        raise ObjectMissing from err
+    except OSError as err:
+        raise StoreUnavailable(what=str(err.errno)) from err
