@@ -36,6 +36,12 @@ BLOB_KEY: Final = b"oubliette/blob-key/v1"
 CURSOR: Final = b"oubliette/cursor/v1"
 """The key of the MAC over a page cursor, from the process's signing folder."""
 
+ACTOR: Final = b"oubliette/actor/v1"
+"""Begins the message whose HMAC names an actor, under the pseudonym key."""
+
+SHARED_MAC: Final = b"oubliette/shared-mac/v1"
+"""Begins the message whose HMAC is a key that every replica shares, under the pseudonym key."""
+
 ALL: Final = (
     TREE,
     WRAP,
@@ -46,4 +52,6 @@ ALL: Final = (
     PERSON_RERUN,
     BLOB_KEY,
     CURSOR,
+    ACTOR,
+    SHARED_MAC,
 )
