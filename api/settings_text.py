@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 SUPPORTED_ALGORITHMS: Final = ("RS256", "ES256", "ES384")
 _UNITS: Final = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -193,4 +193,4 @@ def _redacted(value: str) -> str:
         ]
     )
     shown = "...@" + host if "@" in parts.netloc else host
-    return urlunsplit((parts.scheme, shown, parts.path, query, ""))
+    return f"{parts.scheme}://{shown}{parts.path}" + (f"?{query}" if query else "")
