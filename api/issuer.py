@@ -1,8 +1,8 @@
 """The embedded issuer: one ES256 key of its own, for a machine without an identity provider.
 
 It signs tokens that pass the same gate as everyone's. The key is a file in the keyring folder
-(mode 0600), made once; ``kid`` is its RFC 7638 thumbprint. Production mode refuses it, because
-whoever can read the file can be anyone.
+(mode 0600), made once; ``kid`` is its RFC 7638 thumbprint. Production mode refuses it: whoever can
+read the file can be anyone.
 
 Source: RFC 7515, 7518 section 3.4, 7638, 9068.
 """
@@ -12,28 +12,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
-from api.errors import SettingsInvalid
 from api.jwk import Jwk, parse_jwks
+from keys.secret_file import load_or_create_secret
 
 TOKEN_LIFETIME_S: Final = 900
+KEY_FILE: Final = "issuer.key"
 _COORDINATE_BYTES: Final = 32
+# the order of the P-256 group, SEC 2 version 2.0 section 2.4.2
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @dataclass(frozen=True)
@@ -63,21 +58,18 @@ class EmbeddedIssuer:
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
-    def load_or_create(cls, path: Path, *, issuer: str, audience: str) -> EmbeddedIssuer:
-        """Open the key file, or make it: created whole under a temporary name, then renamed.
+    def load_or_create(cls, uri: str, *, issuer: str, audience: str) -> EmbeddedIssuer:
+        """Open the key file in a ``local:<folder>``, or make it durably.
+
+        The file holds 32 random bytes; the private key is that number, brought into the group's
+        order (its bias is below 2^-32).
 
         Raises:
-            SettingsInvalid: the file holds something else than a P-256 private key.
+            KeyUnavailable, IntegrityFailure: as ``keys.secret_file``.
         """
-        if not path.exists():
-            _write_key(path)
-        try:
-            key = load_pem_private_key(path.read_bytes(), password=None)
-        except ValueError as err:
-            raise SettingsInvalid(setting="issuer key", what="not a private key") from err
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-            raise SettingsInvalid(setting="issuer key", what="not a P-256 key")
-        return cls(issuer, audience, key)
+        secret = load_or_create_secret(uri, KEY_FILE)
+        scalar = 1 + int.from_bytes(secret, "big") % (_ORDER - 1)
+        return cls(issuer, audience, ec.derive_private_key(scalar, ec.SECP256R1()))
 
     @property
     def kid(self) -> str:
@@ -129,26 +121,6 @@ class EmbeddedIssuer:
         numbers = self.key.public_key().public_numbers()
         x, y = (one.to_bytes(_COORDINATE_BYTES, "big") for one in (numbers.x, numbers.y))
         return {"kty": "EC", "crv": "P-256", "x": _base64url(x), "y": _base64url(y)}
-
-
-def _write_key(path: Path) -> None:
-    """Make a key file durably; two processes at once end with one key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, pem)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        os.link(temporary, path)  # unlike a rename, never replaces the other process's key
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
 
 
 def _base64url(raw: bytes) -> str:
