@@ -42,6 +42,9 @@ ACTOR: Final = b"oubliette/actor/v1"
 SHARED_MAC: Final = b"oubliette/shared-mac/v1"
 """Begins the message whose HMAC is a key that every replica shares, under the pseudonym key."""
 
+UPLOAD_URL: Final = b"oubliette/upload-url/v1"
+"""Begins the message whose HMAC, keyed with an upload address's token, stands for its external id."""
+
 ALL: Final = (
     TREE,
     WRAP,
@@ -54,4 +57,5 @@ ALL: Final = (
     CURSOR,
     ACTOR,
     SHARED_MAC,
+    UPLOAD_URL,
 )

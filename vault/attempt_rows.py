@@ -104,7 +104,7 @@ def mark_deleted(connection: Connection, attempt_ids: Collection[str], *, at: da
 
 
 def open_attempts(connection: Connection, campaign_id: str) -> list[Attempt]:
-    """Return a campaign's open attempts, dead or alive: a campaign shred refuses to begin while there are any."""
+    """Return a campaign's open attempts, dead or alive: its shred waits for them."""
     query = sa.select(attempts).where(
         attempts.c.campaign_id == campaign_id, attempts.c.state == "open"
     )

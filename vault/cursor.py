@@ -21,7 +21,6 @@ from typing import Final
 from core import canonical
 from core.canonical import Json
 from core.errors import InvalidRequest
-from keys import labels
 
 MAC_BYTES: Final = 16
 TOKEN_CHARACTERS_MAX: Final = 400
@@ -32,10 +31,11 @@ class Cursors:
     """Makes and checks page tokens.
 
     Attributes:
-        secret: at least 32 bytes that every replica of the vault knows and no caller does.
+        key: 32 bytes that every replica derives and no caller knows
+            (``Pseudonyms.mac_key(labels.CURSOR)``).
     """
 
-    secret: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
     def issue(self, controller_id: str, filters: Json, position: list[str | int]) -> str:
         """Return the token of the page after ``position``."""
@@ -58,8 +58,7 @@ class Cursors:
 
     def _mac(self, controller_id: str, filters: Json, clear: bytes) -> bytes:
         bound = canonical.encode([controller_id, canonical.digest(filters).hex(), clear.hex()])
-        key = hmac.digest(self.secret, labels.CURSOR, hashlib.sha256)
-        return hmac.digest(key, bound, hashlib.sha256)[:MAC_BYTES]
+        return hmac.digest(self.key, bound, hashlib.sha256)[:MAC_BYTES]
 
 
 def _decode(token: str) -> bytes:

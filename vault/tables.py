@@ -59,6 +59,8 @@ deposit_keys = sa.Table(
     sa.Column("kind", sa.String(4), nullable=False),
     sa.Column("label", sa.String(80), nullable=False),
     sa.Column("secret_sha256", sa.LargeBinary(32), nullable=False, unique=True),
+    # kind url: HMAC of the one external id it takes, keyed with the token; not its bare hash
+    sa.Column("external_id_mac", sa.LargeBinary(32)),
     sa.Column("created_at", UtcMs, nullable=False),
     sa.Column("created_by", sa.String(30), nullable=False),
     sa.Column("expires_at", UtcMs),

@@ -292,6 +292,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=4), nullable=False),
         sa.Column("label", sa.String(length=80), nullable=False),
         sa.Column("secret_sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("external_id_mac", sa.LargeBinary(length=32), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.String(length=30), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),

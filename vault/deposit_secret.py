@@ -1,0 +1,63 @@
+"""How the secrets of deposit keys and upload addresses are spelt, kept and recognised.
+
+Secret = prefix, then base64url without padding of 32 random bytes. What is kept: SHA-256 of the
+whole text, and for an address HMAC-SHA256, keyed with the token, of its external id.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from keys import labels
+from vault.errors import DepositKeyNotFound
+
+KEY_PREFIX: Final = "okd_"
+URL_PREFIX: Final = "oku_"
+SECRET_BYTES: Final = 32
+_CHARACTERS: Final = len(KEY_PREFIX) + 43
+
+
+def spell(prefix: str, drawn: bytes) -> str:
+    """Return the text of a secret from 32 random bytes."""
+    return prefix + base64.urlsafe_b64encode(drawn).rstrip(b"=").decode("ascii")
+
+
+def check_spelling(secret: str) -> None:
+    """Refuse what cannot be a secret before anything is computed from it.
+
+    Raises:
+        DepositKeyNotFound: wrong prefix or length, or not ASCII.
+    """
+    if len(secret) != _CHARACTERS or not secret.isascii():
+        raise DepositKeyNotFound
+    if not secret.startswith((KEY_PREFIX, URL_PREFIX)):
+        raise DepositKeyNotFound
+
+
+def fingerprint(secret: str) -> bytes:
+    """Return the 32 bytes under which a secret is looked up."""
+    return hashlib.sha256(secret.encode("ascii")).digest()
+
+
+def external_id_mac(token: str, external_id: str) -> bytes:
+    """Return the 32 bytes that bind an address to its external id; useless without the token."""
+    message = labels.UPLOAD_URL + external_id.encode("utf-8")
+    return hmac.digest(token.encode("ascii"), message, hashlib.sha256)
+
+
+def is_valid(
+    row: Mapping[str, Any], secret: str, *, external_id: str | None, now: datetime
+) -> bool:
+    """Tell whether a row found by its fingerprint is good for this upload now."""
+    if row["revoked_at"] is not None:
+        return False
+    if row["kind"] == "key":
+        return secret.startswith(KEY_PREFIX)
+    in_time = row["expires_at"] is not None and now < row["expires_at"]
+    mac = b"" if external_id is None else external_id_mac(secret, external_id)
+    return in_time and hmac.compare_digest(mac, row["external_id_mac"] or b"-")
