@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -30,6 +31,8 @@ from vault.tables import listens
 
 CLOSE_BATCH: Final = 200
 RANGES_IN_ENTRY_MAX: Final = 64
+# a cut stream ends within one batch and a stalled reader after 30 s; this is well beyond both
+WAIT_FOR_STREAMS: Final = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class ListenAccounts:
         closed = 0
         for row in ended:
             self.streams.cut_all(row.id)
-            if not self.streams.running(row.id):
+            abandoned = (row.ended_at or row.expires_at) < now - WAIT_FOR_STREAMS
+            if abandoned or not self.streams.running(row.id):
                 closed += self._close(row.id)
         return closed
 

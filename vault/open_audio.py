@@ -90,15 +90,26 @@ class Player:
             RecordingErased: its leaf is gone.
             KeyUnavailable, LeaseLost, StoreUnavailable, ObjectMissing: nothing is sent.
         """
-        self.keyring.warm(admission.heard.recording.controller_id)
-        reader = AudioReader(self.keyring, self.store, admission.heard.sealed)
+        audio = OpenAudio(self, admission, self.prove(admission), first=first, last=last)
         try:
-            reader.prove()
-            audio = OpenAudio(self, admission, reader, first=first, last=last)
             audio.open_first()
         except LeafPunctured as err:
             raise RecordingErased(recording_id=admission.heard.recording.id) from err
         return audio
+
+    def prove(self, admission: Admission) -> AudioReader:
+        """Show that object and row belong together and how long the audio is: enough for HEAD.
+
+        Raises:
+            As ``open`` does.
+        """
+        self.keyring.warm(admission.heard.recording.controller_id)
+        reader = AudioReader(self.keyring, self.store, admission.heard.sealed)
+        try:
+            reader.prove()
+        except LeafPunctured as err:
+            raise RecordingErased(recording_id=admission.heard.recording.id) from err
+        return reader
 
     def check_running(self, admission: Admission) -> None:
         """Look again whether a running stream may go on.
