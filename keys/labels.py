@@ -1,7 +1,8 @@
 """Every label that keeps one use of a key apart from another, in one list.
 
-A label stands in front of the ids in HKDF-Expand, or of the bit in the tree's HMAC. Two uses never
-share one, and none is the beginning of another, so that label and ids cannot run into each other.
+A label stands in front of the ids in HKDF-Expand, of the bit in the tree's HMAC, or of what is hashed
+into a commitment. Two uses never share one, and none is the beginning of another, so that label and
+what follows cannot run into each other.
 A changed meaning gets a new version, never an edited label: old objects are read with the old one.
 """
 
@@ -44,6 +45,12 @@ SHARED_MAC: Final = b"oubliette/shared-mac/v1"
 
 UPLOAD_URL: Final = b"oubliette/upload-url/v1"
 """Begins the message whose HMAC, keyed with an upload address's token, stands for its external id."""
+
+LEDGER_ENTRY: Final = b"oubliette/ledger-entry/v1"
+"""Begins what a ledger leaf's commitment to its event hashes."""
+
+NARRATIVE_TEXT: Final = b"oubliette/narrative-text/v1"
+"""Begins what a ledger entry's commitment to its free text hashes."""
 
 ALL: Final = (
     TREE,
