@@ -35,7 +35,9 @@ alive() { # pid file, program name
 stop_one() { # pid file, program name
     local p i
     if alive "$1" "$2"; then
-        p=$(cat "$1"); kill -TERM "$p" 2>/dev/null || true
+        # what memstore holds is dropped anyway: nothing to wait for
+        local how=TERM; if [ "$STORE" = memstore ]; then how=KILL; fi
+        p=$(cat "$1"); kill -"$how" "$p" 2>/dev/null || true
         for i in $(seq 100); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
         if kill -0 "$p" 2>/dev/null; then kill -KILL "$p" 2>/dev/null || true; fi
     fi

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import InvalidRequest
-from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
+from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable, VaultError
 
 _KEY: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*(/[a-zA-Z0-9_][a-zA-Z0-9._-]*)*")
 _INCOMING: Final = ".incoming"
@@ -41,6 +41,7 @@ class FolderWriter:
     _final: Path
     _temporary: Path
     _descriptor: int
+    _durable: set[Path]
     _size: int = 0
     _unflushed: int = 0
     _ended: bool = False
@@ -51,7 +52,7 @@ class FolderWriter:
         Raises:
             StoreUnavailable: disk full or input/output error; only ``abort`` makes sense now.
         """
-        with _translated():
+        with _translated(StoreUnavailable):
             _write_all(self._descriptor, piece)
         self._size += len(piece)
         self._unflushed += len(piece)
@@ -59,16 +60,16 @@ class FolderWriter:
 
     def flush(self) -> None:
         """Push written pages to the disk, so that ``finish`` has little left to wait for."""
-        with _translated():
+        with _translated(StoreUnavailable):
             os.fdatasync(self._descriptor)
         self._unflushed = 0
 
     def finish(self) -> int:
         """Make the file durable, then visible; return its size in bytes."""
-        with _translated():
+        with _translated(StoreUnavailable):
             os.fsync(self._descriptor)
             self._close()
-            _make_folder(self._final.parent)
+            _make_folder(self._final.parent, self._durable)
             try:
                 os.link(self._temporary, self._final)
             except FileExistsError as err:
@@ -96,12 +97,15 @@ class FolderStore:
 
     root: Path
     reads_block: bool = field(default=False, init=False)
+    _durable: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make the folder and its ``.incoming``, both 0700, when they are missing."""
-        with _translated():
+        with _translated(StoreUnavailable):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.root / _INCOMING).mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(self.root)
+            self._durable.add(self.root)
 
     @property
     def uri(self) -> str:
@@ -112,9 +116,10 @@ class FolderStore:
         """Open a temporary file for a new object."""
         final = self._path(key)
         temporary = self.root / _INCOMING / secrets.token_hex(16)
-        with _translated():
+        with _translated(StoreUnavailable):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            return FolderWriter(final, temporary, os.open(temporary, flags, 0o600))
+            descriptor = os.open(temporary, flags, 0o600)
+        return FolderWriter(final, temporary, descriptor, self._durable)
 
     def put_new(self, key: str, data: bytes) -> None:
         """Store a small object durably; ``ObjectExists`` when the key is taken."""
@@ -130,7 +135,7 @@ class FolderStore:
         """Store or replace a small object: readers see the old bytes or the new ones."""
         final = self._path(key)
         temporary = self.root / _INCOMING / secrets.token_hex(16)
-        with _translated():
+        with _translated(StoreUnavailable):
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 descriptor = os.open(temporary, flags, 0o600)
@@ -139,7 +144,7 @@ class FolderStore:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-                _make_folder(final.parent)
+                _make_folder(final.parent, self._durable)
                 temporary.replace(final)
                 _sync_folder(final.parent)
             finally:
@@ -147,7 +152,7 @@ class FolderStore:
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return exactly the bytes asked for; ``StoreUnavailable`` when the file is shorter."""
-        with _translated(), self._path(key).open("rb", buffering=0) as file:
+        with _translated(ObjectMissing), self._path(key).open("rb", buffering=0) as file:
             data = _read_up_to(file.fileno(), start, length)
         if len(data) != length:
             raise StoreUnavailable(what="short-answer")
@@ -155,19 +160,17 @@ class FolderStore:
 
     def size(self, key: str) -> int:
         """Return the size in bytes."""
-        with _translated():
+        with _translated(ObjectMissing):
             return self._path(key).stat().st_size
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield every key under ``prefix`` in the order of the keys' bytes."""
-        for path in _walk(self.root, ""):
-            if path.startswith(prefix):
-                yield path
+        yield from _walk(self.root, "", prefix)
 
     def delete_if_present(self, key: str) -> None:
         """Unlink the file and flush its folder; a missing one is fine."""
         path = self._path(key)
-        with _translated():
+        with _translated(StoreUnavailable):
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -177,7 +180,7 @@ class FolderStore:
     def check(self) -> None:
         """Write, flush and remove a probe; drop what uploads of yesterday left in ``.incoming``."""
         self.begin("probe").abort()
-        with _translated():
+        with _translated(StoreUnavailable):
             for entry in os.scandir(self.root / _INCOMING):
                 with contextlib.suppress(FileNotFoundError):
                     if entry.stat().st_mtime < time.time() - _STALE_S:
@@ -204,31 +207,28 @@ def _read_up_to(descriptor: int, start: int, length: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
+def _walk(folder: Path, above: str, prefix: str) -> Iterator[str]:
     """Yield keys in byte order: a folder sorts as its name followed by a slash."""
-    with _translated():
-        try:
-            entries = [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]
-        except FileNotFoundError:
-            return
-    for name, is_folder in sorted((f"{n}/" if d else n, d) for n, d in entries):
-        if is_folder and name != f"{_INCOMING}/":
-            yield from _walk(folder / name, prefix + name)
-        elif not is_folder:
-            yield prefix + name
+    with _translated(StoreUnavailable):
+        entries = [entry.name + "/" * entry.is_dir() for entry in os.scandir(folder)]
+    for key in sorted(above + name for name in entries if name != f"{_INCOMING}/"):
+        if not key.endswith("/"):
+            if key.startswith(prefix):
+                yield key
+        elif key.startswith(prefix) or prefix.startswith(key):
+            yield from _walk(folder / key[len(above) : -1], key, prefix)
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder and flush each parent that got a new name."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        _make_folder(folder.parent)
-        _make_folder(folder)
-        return
-    _sync_folder(folder.parent)
+def _make_folder(folder: Path, durable: set[Path]) -> None:
+    """Make a folder whose name, and each name above it, a power cut cannot undo.
+
+    Another process may have made it and not yet flushed it: so it is flushed here too, once.
+    """
+    if folder not in durable:
+        _make_folder(folder.parent, durable)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(folder.parent)
+        durable.add(folder)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -240,10 +240,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(missing: type[VaultError]) -> Iterator[None]:
+    """Turn the system's errors into ours; ``missing`` says what a name that is not there means."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as err:
-        raise ObjectMissing from err
+        raise missing from err
     except OSError as err:
         raise StoreUnavailable(what=str(err.errno)) from err
