@@ -1,0 +1,106 @@
+"""What operators read: JSON lines, one for each request, and nothing personal in any of them.
+
+The log keeps only the fields named in ``FIELDS``; whatever else a caller adds is dropped, so that a
+phone number, a token, a query string or a caller's words cannot slip in. A route stands as its
+template (``/v1/recordings/{recording_id}``), a person as ``act_`` pseudonym. Of a foreign exception
+the log keeps type and places in the code, never its message, which may quote what was sent.
+
+``docs/logs.md`` shows a sample of each line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any, Final, TextIO
+
+import structlog
+
+from core.errors import OublietteError
+
+FIELDS: Final = frozenset(
+    {
+        "event", "level", "at", "request_id", "method", "route", "status", "duration_ms",
+        "bytes_received", "bytes_sent", "actor_id", "code", "facts", "error_type", "places",
+        "thread", "job", "logger", "version", "mode", "setting", "listen_host", "listen_port",
+        "count", "cut", "erasure_id", "recording_id", "campaign_id", "epoch", "checks", "signal",
+    }
+)  # fmt: skip
+_PLACES_MAX: Final = 12
+
+request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
+
+
+def configure_logging(stream: TextIO = sys.stderr) -> None:
+    """Send our own lines and those of every library to one stream, as JSON."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            add_request_id,
+            keep_known_fields,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [ForeignLines()]
+    root.setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "apscheduler"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.WARNING)
+
+
+def log() -> Any:
+    """Return the logger; a line is an event in kebab-case and fields out of ``FIELDS``."""
+    return structlog.get_logger()
+
+
+def add_request_id(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the id of the request under way into a line."""
+    if found := request_id.get():
+        line.setdefault("request_id", found)
+    return line
+
+
+def keep_known_fields(
+    _: object, __: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Drop every field that ``FIELDS`` does not name."""
+    return {name: value for name, value in line.items() if name in FIELDS}
+
+
+def fault_fields(error: BaseException) -> dict[str, object]:
+    """Describe an exception by what cannot be personal: its type, our codes, places in the code."""
+    fields: dict[str, object] = {"error_type": type(error).__name__, "places": _places(error)}
+    if isinstance(error, OublietteError):
+        fields |= {
+            "code": error.code,
+            "facts": {name: str(one) for name, one in error.facts.items()},
+        }
+    return fields
+
+
+def _places(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)[-_PLACES_MAX:]
+    found = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    cause = error.__cause__
+    return found if cause is None else [*_places(cause), type(cause).__name__, *found]
+
+
+class ForeignLines(logging.Handler):
+    """Turns lines of other libraries into ours, without the values they were given."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the message's template; its arguments and an exception's message stay out."""
+        fields: dict[str, object] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1]:
+            fields |= fault_fields(record.exc_info[1])
+        template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        log().log(logging.getLevelNamesMapping()[level.upper()], template[:200], **fields)
