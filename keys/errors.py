@@ -17,6 +17,14 @@ class KeyUnavailable(KeysError):
     retryable = True
 
 
+class FsyncFailed(KeysError):
+    """A disk did not confirm a write: the attempt is given up, what it wrote is not trusted."""
+
+    code = "fsync-failed"
+    title = "A disk did not confirm a write; the work was given up and starts over later."
+    retryable = True
+
+
 class KeyMissing(KeysError):
     """The provider itself answers that there is no such key."""
 

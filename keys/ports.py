@@ -104,6 +104,7 @@ class BlobPlace(Protocol):
 
         Raises:
             KeyUnavailable: it is not durably there.
+            FsyncFailed: a disk did not confirm it; what a reader sees there proves nothing now.
         """
         ...
 
@@ -116,16 +117,32 @@ class BlobPlace(Protocol):
         ...
 
     def list_blobs(self, controller_id: str) -> Sequence[bytes]:
-        """Return the digests of every blob of a controller that lies here."""
+        """Return the digests of every blob of a controller that lies here.
+
+        Raises:
+            KeyUnavailable: no answer, which says nothing about what lies here.
+        """
         ...
 
     def delete_if_present(self, controller_id: str, sha256: bytes) -> None:
-        """Drop an old blob; it is noise once its key is gone."""
+        """Drop an old blob; it is noise once its key is gone.
+
+        Raises:
+            KeyUnavailable: it may still be there.
+        """
         ...
 
 
 class KeyJournal(Protocol):
     """Takes note of key changes in the caller's open transaction (the ledger, joined in wiring)."""
+
+    def prepare(self) -> None:
+        """Get ready for one ``epoch_changed``: called outside any transaction, just before it.
+
+        Raises:
+            OublietteError: no note can be taken now; the pointer stays as it is.
+        """
+        ...
 
     def epoch_changed(
         self, connection: Connection, *, before: Pointer | None, after: Pointer, at: datetime

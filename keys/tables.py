@@ -37,6 +37,8 @@ key_leases = sa.Table(
     sa.Column("owner", sa.String(64), primary_key=True),
     sa.Column("controller_id", sa.String(30), primary_key=True),
     sa.Column("epoch", sa.BigInteger, nullable=False),
+    # which pointer the owner's memory follows; a recovery may give one epoch number out twice
+    sa.Column("key_id", sa.String(64), nullable=False),
     sa.Column("renewed_at", UtcMs, nullable=False),
     sa.Column("expires_at", UtcMs, nullable=False, index=True),
 )

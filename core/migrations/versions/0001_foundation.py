@@ -96,6 +96,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(length=64), nullable=False),
         sa.Column("controller_id", sa.String(length=30), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("key_id", sa.String(length=64), nullable=False),
         sa.Column("renewed_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "controller_id", name="pk_key_leases"),
