@@ -10,7 +10,7 @@ Instants are stored as whole milliseconds since 1970 (``UtcMs``): one meaning on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from core.errors import DatabaseUnavailable, UnsafeDatabase
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_TIMEOUT_MS: Final = 30_000
+_AFTER_COMMIT: Final = "oubliette-after-commit"
 _SQLITE_FULL: Final = 2
 
 metadata: Final = sa.MetaData(
@@ -81,10 +82,14 @@ class Database:
                 commit that was under way took effect is then unknown.
         """
         with _translated(), self.engine.connect() as connection:
+            connection.info.pop(_AFTER_COMMIT, None)
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.commit()
+            actions: list[Callable[[], None]] = connection.info.pop(_AFTER_COMMIT, [])
+        for action in actions:
+            action()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -99,12 +104,22 @@ class Database:
 
     def now(self, connection: Connection) -> datetime:
         """Return the database's clock, aware UTC, to the millisecond."""
-        if self.is_sqlite:
-            query = sa.text("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)")
-        else:
-            query = sa.text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
-        milliseconds = connection.execute(query).scalar_one()
+        milliseconds = connection.execute(sa.text(f"SELECT {self.clock_sql}")).scalar_one()
         return _EPOCH + timedelta(milliseconds=int(milliseconds))
+
+    @property
+    def clock_sql(self) -> str:
+        """Return the SQL expression of ``now`` in milliseconds, for use inside a statement."""
+        if self.is_sqlite:
+            return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+        return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+    def after_commit(self, connection: Connection, action: Callable[[], None]) -> None:
+        """Run ``action`` once the open ``transaction`` is durable; never when it rolls back.
+
+        For wake-up calls only: a crash between commit and action loses the action.
+        """
+        connection.info.setdefault(_AFTER_COMMIT, []).append(action)
 
     def close(self) -> None:
         """Close every pooled connection."""

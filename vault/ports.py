@@ -8,6 +8,8 @@ from typing import Protocol
 
 from sqlalchemy.engine import Connection
 
+from keys.model import Subject
+
 
 class ObjectWriter(Protocol):
     """One object being written under a key that no object has."""
@@ -64,7 +66,7 @@ class ObjectStore(Protocol):
         ...
 
     def replace(self, key: str, data: bytes) -> None:
-        """Store or replace a small object atomically and durably (the one mutable name: a checkpoint)."""
+        """Store or replace a small object atomically and durably: a checkpoint, the one such."""
         ...
 
     def read(self, key: str, start: int, length: int) -> bytes:
@@ -94,6 +96,39 @@ class ObjectStore(Protocol):
 
     def check(self) -> None:
         """Raise ``StoreUnavailable`` unless the store answers and can be written to."""
+        ...
+
+
+class MessageKeys(Protocol):
+    """What the ledger asks of ``keys.keyring``: small seals under a leaf, in memory once warm."""
+
+    def warm(self, controller_id: str, /) -> None:
+        """Make sure that a lease on the controller's tree has 10 s left; blocks.
+
+        Raises:
+            KeyUnavailable, LeaseLost: the tree cannot be used now.
+        """
+        ...
+
+    def seal(
+        self, subject: Subject, label: bytes, clear: bytes, /, *, context: bytes = b""
+    ) -> bytes:
+        """Seal a small message under the subject's leaf.
+
+        Raises:
+            LeafPunctured: the leaf is gone. KeyUnavailable, LeaseLost: no lease in force.
+        """
+        ...
+
+    def open(
+        self, subject: Subject, label: bytes, sealed: bytes, /, *, context: bytes = b""
+    ) -> bytes:
+        """Open what ``seal`` gave.
+
+        Raises:
+            LeafPunctured, KeyUnavailable, LeaseLost: as ``seal``.
+            IntegrityFailure: other ids, another label or context, or changed bytes.
+        """
         ...
 
 

@@ -1,1 +1,1 @@
-"""The tamper-evident record of access: sealed entries in an RFC 6962 tree with signed checkpoints."""
+"""The tamper-evident record of access: sealed entries, an RFC 6962 tree, signed checkpoints."""

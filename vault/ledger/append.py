@@ -1,0 +1,224 @@
+"""The ledger as its writers see it: make it ready, add entries to a transaction, read them back.
+
+Order of every business transaction that must be recorded:
+
+1. ``prepare`` outside any transaction: key leases warm, queue not stuck. It may block.
+2. ``append`` inside: seals in memory and inserts one row without an index. No other I/O.
+3. The caller commits. The entry is now durable, and only now may audio go out.
+4. ``vault.ledger.sequence`` gives it an index and puts it under a checkpoint, some 200 ms later.
+
+A crash before 3 leaves nothing; after it the entry stands in the queue and is sequenced at restart.
+
+Fails closed: when the insert fails, the ledger's own key cannot be used, or the oldest entry has
+waited more than 10 s for its index, ``LedgerUnavailable``: nothing may be heard, exported, erased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from core import ids
+from core.db import Database
+from core.errors import InvalidRequest
+from core.ports import Clock
+from keys.errors import KeysError, LeafPunctured
+from vault.errors import LedgerUnavailable
+from vault.ledger.entry import Event
+from vault.ledger.group import GroupCommit
+from vault.ledger.progress import Progress
+from vault.ledger.seal import AppendedEntry, EntrySealer, OpenedEntry, SealedEntry
+from vault.ports import MessageKeys
+from vault.tables import ledger_entries
+
+__all__ = ["AppendedEntry", "Ledger", "OpenedEntry"]
+
+QUEUE_LAG_MAX_MS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Appends and opens entries. One for a process; safe for many threads.
+
+    Attributes:
+        ledger_controller_id: ``ctl_`` id of the ledger's own tree.
+        progress: wakes the sequencer of this process and those who wait for it.
+    """
+
+    database: Database
+    keyring: MessageKeys
+    clock: Clock
+    ledger_controller_id: str
+    progress: Progress = field(default_factory=Progress)
+    _group: GroupCommit = field(default_factory=GroupCommit, repr=False)
+
+    @property
+    def sealer(self) -> EntrySealer:
+        """Return what seals and opens entries."""
+        return EntrySealer(self.keyring, self.clock, self.ledger_controller_id)
+
+    def prepare(self, controller_id: str | None = None) -> None:
+        """Make sure that ``append`` will work in the next seconds; call outside transactions.
+
+        Args:
+            controller_id: whose recording's leaf a narrative will be sealed under, if any.
+
+        Raises:
+            LedgerUnavailable: keys are out of reach, or the queue is stuck.
+        """
+        try:
+            self.keyring.warm(self.ledger_controller_id)
+            if controller_id is not None and controller_id != self.ledger_controller_id:
+                self.keyring.warm(controller_id)
+        except KeysError as err:
+            raise LedgerUnavailable(why=err.code) from err
+        lag_ms = self.queue_lag_ms()
+        if lag_ms > QUEUE_LAG_MAX_MS:
+            raise LedgerUnavailable(why="queue-lag", lag_ms=lag_ms)
+
+    def queue_lag_ms(self) -> int:
+        """Return how long the oldest entry without an index has waited, by the database's clock."""
+        oldest = sa.select(sa.func.min(ledger_entries.c.queued_at)).where(
+            ledger_entries.c.seq.is_(None)
+        )
+        query = sa.select(
+            sa.literal_column(self.database.clock_sql, sa.BigInteger),
+            sa.type_coerce(oldest.scalar_subquery(), sa.BigInteger),
+        )
+        with self.database.read() as connection:
+            row: Any = connection.execute(query).one()
+        now_ms, oldest_ms = row
+        return 0 if oldest_ms is None else max(0, now_ms - oldest_ms)
+
+    def append(self, connection: Connection, event: Event) -> AppendedEntry:
+        """Add one entry to the open transaction: sealing in memory and one insert.
+
+        Raises:
+            LedgerUnavailable: it could not be sealed or inserted; roll back, nothing may go out.
+            LeafPunctured: the event has a narrative about a recording that is gone.
+            KeyUnavailable, LeaseLost: the recording's controller has no lease in force.
+        """
+        return self.append_all(connection, [event])[0]
+
+    def append_all(self, connection: Connection, events: Sequence[Event]) -> list[AppendedEntry]:
+        """Add several entries to the open transaction with one insert, in this order.
+
+        Raises:
+            As ``append``.
+        """
+        sealed = [self.sealer.seal(event) for event in events]
+        if sealed:
+            self._insert(connection, sealed)
+            self.database.after_commit(connection, self.progress.entries_queued)
+        return [one.entry for one in sealed]
+
+    def append_alone(self, event: Event, *statements: sa.Executable) -> AppendedEntry:
+        """Add one entry in a transaction of its own, perhaps shared with other callers' entries.
+
+        Several threads that do this at once are committed together: one fsync for all of them. A
+        caller whose statements fail makes only itself fail. Call ``prepare`` first, and never
+        inside a transaction.
+
+        Args:
+            event: what happened.
+            statements: inserts or updates of the caller that commit with the entry or not at all.
+
+        Raises:
+            As ``append``, and what the statements raise.
+        """
+        sealed = self.sealer.seal(event)
+        self._group.run(
+            self.database, lambda connection: self._insert_with(connection, sealed, statements)
+        )
+        self.progress.entries_queued()
+        return sealed.entry
+
+    def wait_sequenced(self, entry_id: str, timeout_s: float) -> int:
+        """Wait until an entry is under a published checkpoint; return its index.
+
+        Raises:
+            LedgerUnavailable: it is not within ``timeout_s``; it will be, later.
+            InvalidRequest: no such entry.
+        """
+        return self.progress.wait(self.database, entry_id, timeout_s)
+
+    def open_entry(self, entry_id: str) -> OpenedEntry:
+        """Return an entry with what opens its leaf, and its narrative while that lives.
+
+        Raises:
+            InvalidRequest: no such entry. LeafPunctured: its month was forgotten.
+            IntegrityFailure: the stored text is not the one its leaf commits to.
+            KeyUnavailable, LeaseLost: try again.
+        """
+        row = self.row(entry_id)
+        self.keyring.warm(self.ledger_controller_id)
+        if row.narrative_prefix is not None:
+            self.keyring.warm(row.controller_id)
+        return self.sealer.open(row)
+
+    def open_event(self, entry_id: str) -> dict[str, Any]:
+        """Return an entry's event; ``narrative`` holds the free text, or None once it is dead.
+
+        Raises:
+            As ``open_entry``.
+        """
+        opened = self.open_entry(entry_id)
+        return dict(opened.event) | {"narrative": opened.narrative}
+
+    def narrative(self, entry_id: str) -> str | None:
+        """Return an entry's free text, or None when it had none or its key was destroyed.
+
+        Raises:
+            As ``open_entry``, but never LeafPunctured.
+        """
+        try:
+            return self.open_entry(entry_id).narrative
+        except LeafPunctured:
+            return None
+
+    def row(self, entry_id: str) -> sa.Row[Any]:
+        """Return the stored row of an entry.
+
+        Raises:
+            InvalidRequest: no such entry.
+        """
+        ids.to_bits(entry_id, "ent_")
+        query = sa.select(ledger_entries).where(ledger_entries.c.id == entry_id)
+        with self.database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise InvalidRequest(what="entry-id")
+        return row
+
+    def entries_of(self, recording_id: str) -> list[sa.Row[Any]]:
+        """Return the rows of every entry about a recording, oldest first."""
+        query = (
+            sa.select(ledger_entries)
+            .where(ledger_entries.c.recording_id == recording_id)
+            .order_by(ledger_entries.c.happened_at, ledger_entries.c.id)
+        )
+        with self.database.read() as connection:
+            return list(connection.execute(query))
+
+    def _insert(self, connection: Connection, sealed: Sequence[SealedEntry]) -> None:
+        try:
+            connection.execute(self._insertion(), [one.row for one in sealed])
+        except SQLAlchemyError as err:
+            raise LedgerUnavailable(why="insert") from err
+
+    def _insertion(self) -> sa.Insert:
+        return sa.insert(ledger_entries).values(
+            queued_at=sa.literal_column(self.database.clock_sql)
+        )
+
+    def _insert_with(
+        self, connection: Connection, sealed: SealedEntry, statements: Sequence[sa.Executable]
+    ) -> None:
+        for statement in statements:
+            connection.execute(statement)
+        self._insert(connection, [sealed])

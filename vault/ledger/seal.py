@@ -1,0 +1,187 @@
+"""Seals events into rows of the ledger's queue, and opens them again while their keys live.
+
+A row carries the leaf (kept for ever), the sealed text (dies with its month) and the sealed
+narrative (dies with its recording). Everything here is memory only: no database, no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from core import ids
+from core.canonical import Json
+from core.errors import IntegrityFailure, InvalidRequest
+from core.ports import Clock
+from keys import labels
+from keys.errors import KeysError, LeafPunctured
+from keys.model import Subject
+from vault.errors import LedgerUnavailable
+from vault.ledger.entry import Event, event_text, leaf_of, month_of, text_subject
+from vault.ledger.leaf import SALT_BYTES, check_disclosure, commit_narrative, commit_text
+from vault.ledger.tree import hash_leaf
+from vault.ports import MessageKeys
+
+
+@dataclass(frozen=True)
+class AppendedEntry:
+    """An entry as its appender knows it, before it has an index.
+
+    Attributes:
+        id: ``ent_`` id. leaf_hash: 32 bytes, RFC 6962. happened_at: aware UTC, milliseconds.
+        leaf: 120 bytes. salt, text: what opens the leaf's commitment; for a receipt, never a log.
+    """
+
+    id: str
+    leaf_hash: bytes
+    happened_at: datetime
+    leaf: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    text: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SealedEntry:
+    """An entry ready to be inserted; ``row`` has the columns of ``ledger_entries``."""
+
+    entry: AppendedEntry
+    row: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class OpenedEntry:
+    """An entry read back.
+
+    Attributes:
+        id: ``ent_`` id. leaf: 120 bytes. salt: 32 bytes. text: the canonical JSON.
+        event: that JSON, parsed. narrative: the free text, None when there was none or it is dead.
+    """
+
+    id: str
+    leaf: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    text: bytes = field(repr=False)
+    event: dict[str, Json]
+    narrative: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class EntrySealer:
+    """Turns events into sealed rows and back, under the ledger's own tree."""
+
+    keyring: MessageKeys
+    clock: Clock
+    ledger_controller_id: str
+
+    def seal(self, event: Event) -> SealedEntry:
+        """Return the event as a row without index.
+
+        Raises:
+            LeafPunctured: the narrative's recording is gone; the event may be told without words.
+            LedgerUnavailable: the ledger's own tree has no lease in force.
+            LeaseLost, KeyUnavailable: the same of the recording's controller.
+            InvalidRequest: a fact is no JSON, or the narrative is not Unicode.
+        """
+        at = _to_millisecond(self.clock.now())
+        entry_id = ids.from_bits("ent_", self.clock.random_bytes(ids.ID_BYTES))
+        month_subject = text_subject(self.ledger_controller_id, entry_id, month_of(at))
+        narrative_commitment, sealed_narrative = self._seal_narrative(
+            event, entry_id, month_subject
+        )
+        text = event_text(event, entry_id, at, narrative_commitment)
+        salt = self.clock.random_bytes(SALT_BYTES)
+        leaf = leaf_of(event, at, commit_text(salt, text)).encode()
+        entry = AppendedEntry(entry_id, hash_leaf(leaf), at, leaf, salt, text)
+        row = _clear_columns(event) | {
+            "id": entry_id,
+            "happened_at": at,
+            "month": month_subject.index,
+            "leaf": leaf,
+            "leaf_hash": entry.leaf_hash,
+            "sealed_text": self._seal_own(month_subject, labels.LEDGER_TEXT, salt + text, b""),
+            "sealed_narrative": sealed_narrative,
+        }
+        return SealedEntry(entry, row)
+
+    def open(self, row: Any) -> OpenedEntry:
+        """Return what a row of ``ledger_entries`` (or a rebuilt one) holds.
+
+        Raises:
+            LeafPunctured: its month is gone.
+            IntegrityFailure: the text is not the one its leaf commits to.
+            LeaseLost, KeyUnavailable: no lease in force.
+        """
+        subject = text_subject(self.ledger_controller_id, row.id, row.month)
+        clear = self.keyring.open(subject, labels.LEDGER_TEXT, row.sealed_text)
+        salt, text = clear[:SALT_BYTES], clear[SALT_BYTES:]
+        event = check_disclosure(row.leaf, salt, text)
+        if event.get("entry") != row.id:
+            raise IntegrityFailure(what="event-text", entry_id=row.id)
+        return OpenedEntry(row.id, row.leaf, salt, text, event, self._open_narrative(row, event))
+
+    def _seal_narrative(
+        self, event: Event, entry_id: str, month_subject: Subject
+    ) -> tuple[bytes | None, bytes | None]:
+        if event.narrative is None:
+            return None, None
+        try:
+            words = event.narrative.encode()
+        except UnicodeEncodeError as err:
+            raise InvalidRequest(what="reason") from err
+        salt = self.clock.random_bytes(SALT_BYTES)
+        context = ids.to_bits(entry_id, "ent_")
+        if event.narrative_subject is None:
+            sealed = self._seal_own(month_subject, labels.NARRATIVE, salt + words, context)
+        else:
+            sealed = self.keyring.seal(
+                event.narrative_subject, labels.NARRATIVE, salt + words, context=context
+            )
+        return commit_narrative(salt, words), sealed
+
+    def _seal_own(self, subject: Subject, label: bytes, clear: bytes, context: bytes) -> bytes:
+        try:
+            return self.keyring.seal(subject, label, clear, context=context)
+        except KeysError as err:
+            raise LedgerUnavailable(why="ledger-key") from err
+
+    def _open_narrative(self, row: Any, event: dict[str, Json]) -> str | None:
+        if row.sealed_narrative is None:
+            return None
+        subject = text_subject(self.ledger_controller_id, row.id, row.month)
+        if row.narrative_prefix is not None:
+            subject = Subject(
+                str(event["controller"]),
+                str(event["campaign"] or ""),
+                str(event["recording"] or ""),
+                row.narrative_prefix,
+                row.narrative_index,
+            )
+        context = ids.to_bits(row.id, "ent_")
+        try:
+            clear = self.keyring.open(
+                subject, labels.NARRATIVE, row.sealed_narrative, context=context
+            )
+        except LeafPunctured:
+            return None
+        salt, words = clear[:SALT_BYTES], clear[SALT_BYTES:]
+        if commit_narrative(salt, words).hex() != event["narrative"]:
+            raise IntegrityFailure(what="narrative", entry_id=row.id)
+        return words.decode()
+
+
+def _clear_columns(event: Event) -> dict[str, Any]:
+    subject = event.narrative_subject
+    return {
+        "type": event.type,
+        "controller_id": event.controller_id,
+        "campaign_id": event.campaign_id,
+        "recording_id": event.recording_id,
+        "actor_id": event.actor.id,
+        "narrative_prefix": None if subject is None else subject.prefix,
+        "narrative_index": None if subject is None else subject.index,
+    }
+
+
+def _to_millisecond(at: datetime) -> datetime:
+    return at - timedelta(microseconds=at.microsecond % 1000)
