@@ -1,0 +1,1 @@
+"""Tests by kind of evidence: unit, contract, flows, faults, abuse, acceptance."""
