@@ -72,7 +72,8 @@ class Attempts:
             DepositInProgress: an upload of the same external id is open.
             IndexesExhausted: the campaign has no index left.
         """
-        self._check_free(connection, campaign.id, tags)
+        if tags:
+            self._check_free(connection, campaign.id, tags=tags, now=now)
         attempt = Attempt(
             id=self._fresh_id("att_"),
             recording_id=self._fresh_id("rec_"),
@@ -161,23 +162,22 @@ class Attempts:
         found = self.dead(connection, silent_s=silent_s, limit=limit)
         return sum(self.end(connection, attempt, "abandoned") for attempt in found)
 
-    def mark_dead_of(self, campaign_id: str, tags: Sequence[Tag]) -> int:
-        """Mark silent attempts at one external id abandoned, so that its sender may start again."""
-        with self.database.transaction() as connection:
-            before = self.database.now(connection) - timedelta(seconds=SILENT_S)
-            return connection.execute(
-                attempts.update()
-                .where(open_at(campaign_id, tags), attempts.c.seen_at <= before)
-                .values(state="abandoned")
-            ).rowcount
+    def _check_free(
+        self, connection: Connection, campaign_id: str, *, tags: Sequence[Tag], now: datetime
+    ) -> None:
+        """Make room for a new upload of an external id: the sender of a dead one starts again.
 
-    def _check_free(self, connection: Connection, campaign_id: str, tags: Sequence[Tag]) -> None:
-        # the unique index sees one week's tag only: an upload may have begun before Monday
-        if not tags:
+        The unique index sees one week's tag only; an upload may have begun before Monday.
+        """
+        mine = open_at(campaign_id, tags)
+        found = connection.execute(sa.select(attempts.c.seen_at).where(mine)).scalars().all()
+        if not found:
             return
-        query = sa.select(attempts.c.id).where(open_at(campaign_id, tags)).limit(1)
-        if connection.execute(query).first() is not None:
+        silent_since = now - timedelta(seconds=SILENT_S)
+        if max(found) > silent_since:
             raise DepositInProgress
+        silent = sa.and_(mine, attempts.c.seen_at <= silent_since)
+        connection.execute(attempts.update().where(silent).values(state="abandoned"))
 
     def _fresh_id(self, prefix: str) -> str:
         return ids.from_bits(prefix, self.clock.random_bytes(ids.ID_BYTES))

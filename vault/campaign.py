@@ -112,14 +112,8 @@ class Campaigns:
 
     def list(self, actor: Actor) -> tuple[Campaign, ...]:
         """Return the campaigns in the actor's scope, newest first."""
-        query = (
-            sa.select(campaigns)
-            .where(campaigns.c.controller_id == actor.controller_id)
-            .order_by(campaigns.c.created_at.desc(), campaigns.c.id.desc())
-        )
         with self.database.read() as connection:
-            found = [_from_row(row) for row in connection.execute(query).mappings()]
-        return tuple(one for one in found if actor.covers(one.slug))
+            return in_scope(connection, actor)
 
     def get(self, actor: Actor, ref: str) -> Campaign:
         """Return one campaign by id or slug.
@@ -247,6 +241,17 @@ def find_in_scope(
     if foreign_key or not actor.covers(campaign.slug):
         raise CampaignNotFound
     return campaign
+
+
+def in_scope(connection: Connection, actor: Actor) -> tuple[Campaign, ...]:
+    """Return every campaign in the actor's scope, newest first."""
+    query = (
+        sa.select(campaigns)
+        .where(campaigns.c.controller_id == actor.controller_id)
+        .order_by(campaigns.c.created_at.desc(), campaigns.c.id.desc())
+    )
+    found = [_from_row(row) for row in connection.execute(query).mappings()]
+    return tuple(one for one in found if actor.covers(one.slug))
 
 
 def move(

@@ -11,7 +11,6 @@ Weeks are counted from Monday 2024-01-01 (UTC), so that a week is one number and
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,10 +24,11 @@ from core.errors import InvalidRequest
 from keys import labels
 from keys.errors import LeafPunctured
 from keys.model import RESERVED_FROM, NodeRange, Subject
+from vault import metadata_fields
 from vault.campaign import Campaign
+from vault.errors import MetadataInvalid
 from vault.tables import attempts, external_ids
 
-EXTERNAL_ID_BYTES_MAX: Final = 200
 WINDOW: Final = timedelta(days=35)
 _WEEK: Final = timedelta(weeks=1)
 _FIRST_MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -48,17 +48,12 @@ def check_external_id(text: str) -> str:
     """Return ``text`` when it can be a sender's id.
 
     Raises:
-        InvalidRequest: empty, over 200 bytes of UTF-8, with a control character, or with a path
-            segment ``.`` or ``..`` that clients and proxies would rewrite.
+        MetadataInvalid: not 1 to 200 bytes of UTF-8, with a control or bidi character, or with a
+            path segment ``.`` or ``..``, which clients and proxies rewrite.
     """
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError as err:
-        raise InvalidRequest(what="external-id") from err
-    controls = any(unicodedata.category(character) == "Cc" for character in text)
-    dots = any(segment in {".", ".."} for segment in text.split("/"))
-    if not 1 <= size <= EXTERNAL_ID_BYTES_MAX or controls or dots:
-        raise InvalidRequest(what="external-id")
+    metadata_fields.check_external_id(text)
+    if any(segment in {".", ".."} for segment in text.split("/")):
+        raise MetadataInvalid(field="external_id", what="path-segment")
     return text
 
 
