@@ -167,5 +167,4 @@ class Listens:
             purpose=purpose,
             outcome=str(refusal.facts.get("why", "not-found")),
         )
-        with self.database.transaction() as connection:
-            self.ledger.append(connection, event)
+        self.ledger.append_alone(event)

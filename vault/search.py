@@ -1,10 +1,10 @@
 """The search flow: authorise, record in the ledger, open the rows in scope, answer.
 
 A quality manager searches within one campaign and dates, a bounded number of rows a request, with a
-cursor; an officer may search everything, as a job (``vault.search_job``). Hit and miss answer in the
-same shape, and both are in the ledger: what was searched for stands there as a salted commitment
-only, because the ledger must never name a person heard. The salt is handed to the searcher and kept
-nowhere else.
+cursor; an officer may search everything, as a job (``vault.search_job``). Hit and miss answer in
+the same shape, and both are in the ledger: what was searched for stands there as a salted
+commitment only, because the ledger must never name a person heard. The salt is handed to the
+searcher and kept nowhere else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from vault.cursor import Cursors
 from vault.errors import CampaignNotFound, ListenDenied
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event
+from vault.ports import RetentionGate
+from vault.recording_view import RecordingView, Views
 from vault.scan import Person, PersonMatcher, Position, Scanned, ScanScope, scan
+from vault.store import Recording
 
 SCAN_ROWS_MAX: Final = 5_000
 SALT_BYTES: Final = 32
@@ -64,7 +67,7 @@ class SearchPage:
         filters_salt: 32 bytes with which the searcher can show what the ledger's entry was about.
     """
 
-    hits: tuple[Scanned, ...]
+    hits: tuple[RecordingView, ...]
     next_cursor: str | None
     rows_scanned: int
     entry_id: str
@@ -78,6 +81,7 @@ class Searches:
     database: Database
     keyring: Keyring
     ledger: Ledger
+    gate: RetentionGate
     cursors: Cursors
     clock: Clock
     phone_region: str
@@ -96,19 +100,19 @@ class Searches:
         after = self._position(actor, request, cursor)
         entry_id, salt = self.record(actor, request, scope)
         matcher = PersonMatcher(request.person, self.phone_region)
-        hits: list[Scanned] = []
+        hits: list[Recording] = []
         last: Scanned | None = None
         scanned = 0
         rows = scan(self.database, self.keyring, scope, after=after)
         for row in islice(rows, SCAN_ROWS_MAX):
             scanned, last = scanned + 1, row
             if matcher.matches(row.metadata):
-                hits.append(row)
+                hits.append(row.recording)
             if len(hits) == limit:
                 break
         more = scanned == SCAN_ROWS_MAX or len(hits) == limit
         token = self._cursor(actor, request, last.position) if more and last else None
-        return SearchPage(tuple(hits), token, scanned, entry_id, salt)
+        return SearchPage(self._views(actor, scope, hits), token, scanned, entry_id, salt)
 
     def authorised_scope(
         self, actor: Actor, request: SearchRequest, *, whole_vault: bool
@@ -141,8 +145,19 @@ class Searches:
             facts={"filters": committed},
         )
         self.ledger.prepare(actor.controller_id)
-        with self.database.transaction() as connection:
-            return self.ledger.append(connection, event).id, salt
+        return self.ledger.append_alone(event).id, salt
+
+    def _views(
+        self, actor: Actor, scope: ScanScope, hits: list[Recording]
+    ) -> tuple[RecordingView, ...]:
+        views = Views(self.keyring, self.gate)
+        with self.database.read() as connection:
+            found = {
+                one: campaign_rows.find(connection, actor.controller_id, one)
+                for one in scope.campaign_ids or ()
+            }
+            name = views.controller_name(connection, actor.controller_id)
+            return tuple(views.view(connection, row, found[row.campaign_id], name) for row in hits)
 
     def _scope(self, actor: Actor, request: SearchRequest, *, whole_vault: bool) -> ScanScope:
         if whole_vault and request.campaign is None:
@@ -164,8 +179,7 @@ class Searches:
             outcome=f"search-{why}",
         )
         self.ledger.prepare(actor.controller_id)
-        with self.database.transaction() as connection:
-            self.ledger.append(connection, event)
+        self.ledger.append_alone(event)
 
     def _position(
         self, actor: Actor, request: SearchRequest, cursor: str | None

@@ -7,12 +7,12 @@ its running searches with it; they are then ``failed`` and are simply started ag
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from core import ids
 from core.db import Database
@@ -138,7 +138,7 @@ class SearchJobs:
             )
 
 
-def _job(row: Mapping[str, Any]) -> SearchJob:
+def _job(row: RowMapping | dict[str, Any]) -> SearchJob:
     return SearchJob(
         id=row["id"],
         state=row["state"],
