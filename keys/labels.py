@@ -1,8 +1,8 @@
 """Every label that keeps one use of a key apart from another, in one list.
 
-A label stands in front of the ids in HKDF-Expand, of the bit in the tree's HMAC, or of what is hashed
-into a commitment. Two uses never share one, and none is the beginning of another, so that label and
-what follows cannot run into each other.
+A label stands in front of the ids in HKDF-Expand, of the bit in the tree's HMAC, or of what is
+hashed into a commitment. Two uses never share one, and none is the beginning of another, so that
+label and what follows cannot run into each other.
 A changed meaning gets a new version, never an edited label: old objects are read with the old one.
 """
 
@@ -44,7 +44,7 @@ SHARED_MAC: Final = b"oubliette/shared-mac/v1"
 """Begins the message whose HMAC is a key that every replica shares, under the pseudonym key."""
 
 UPLOAD_URL: Final = b"oubliette/upload-url/v1"
-"""Begins the message whose HMAC, keyed with an upload address's token, stands for its external id."""
+"""Begins the message of the HMAC by which an upload address's token stands for its external id."""
 
 LEDGER_ENTRY: Final = b"oubliette/ledger-entry/v1"
 """Begins what a ledger leaf's commitment to its event hashes."""
