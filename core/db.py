@@ -163,7 +163,11 @@ def open_database(uri: str, *, pool_size: int = 16) -> Database:
             pool_pre_ping=True,
         )
     database = Database(engine)
-    _check_durable(database)
+    try:
+        _check_durable(database)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

@@ -1,0 +1,205 @@
+"""What a transaction promises on both engines, and the databases that are refused."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from core.db import Database, UtcMs, open_database
+from core.errors import DatabaseUnavailable, UnsafeDatabase
+
+NOTES = sa.Table(
+    "test_notes",
+    sa.MetaData(),
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("at", UtcMs),
+)
+
+
+@pytest.fixture
+def notes(database: Database) -> Database:
+    with database.transaction() as connection:
+        NOTES.create(connection)
+    return database
+
+
+def count(database: Database) -> int:
+    with database.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(NOTES)).scalar_one()
+
+
+def test_a_transaction_commits_on_return(notes: Database) -> None:
+    with notes.transaction() as connection:
+        connection.execute(NOTES.insert().values(id=1))
+    assert count(notes) == 1
+
+
+def test_an_exception_takes_everything_back(notes: Database) -> None:
+    def fail() -> None:
+        with notes.transaction() as connection:
+            connection.execute(NOTES.insert().values(id=1))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert count(notes) == 0
+
+
+def test_what_is_to_follow_a_commit_follows_only_a_commit(notes: Database) -> None:
+    done: list[str] = []
+    with notes.transaction() as connection:
+        notes.after_commit(connection, lambda: done.append("committed"))
+        assert done == []
+    assert done == ["committed"]
+
+    def fail() -> None:
+        with notes.transaction() as connection:
+            notes.after_commit(connection, lambda: done.append("rolled back"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with notes.transaction() as connection:
+        connection.execute(NOTES.insert().values(id=1))
+    assert done == ["committed"]
+
+
+def test_a_read_changes_nothing(notes: Database) -> None:
+    with notes.read() as connection:
+        connection.execute(NOTES.insert().values(id=1))
+    assert count(notes) == 0
+
+
+def test_writers_wait_for_each_other_and_none_is_lost(notes: Database) -> None:
+    with notes.transaction() as connection:
+        connection.execute(NOTES.insert().values(id=0, at=datetime(2026, 1, 1, tzinfo=UTC)))
+    failures: list[BaseException] = []
+
+    def bump() -> None:
+        try:
+            for _ in range(20):
+                with notes.transaction() as connection:
+                    row = sa.select(NOTES.c.at).where(NOTES.c.id == 0).with_for_update()
+                    at = connection.execute(row).scalar_one()
+                    connection.execute(NOTES.update().values(at=at + timedelta(milliseconds=1)))
+        except BaseException as err:  # noqa: BLE001  # reported by the assertion below
+            failures.append(err)
+
+    threads = [threading.Thread(target=bump) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    with notes.read() as connection:
+        at = connection.execute(sa.select(NOTES.c.at)).scalar_one()
+    assert at == datetime(2026, 1, 1, 0, 0, 0, 80_000, tzinfo=UTC)
+
+
+def test_readers_go_on_while_a_writer_works(notes: Database) -> None:
+    with notes.transaction() as connection:
+        connection.execute(NOTES.insert().values(id=1))
+        seen: list[int] = []
+        reader = threading.Thread(target=lambda: seen.append(count(notes)))
+        reader.start()
+        reader.join(10)
+    assert seen == [0]
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC),
+        datetime(2026, 3, 29, 1, 30, 0, 123_000, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC),
+    ],
+)
+def test_instants_come_back_to_the_millisecond(notes: Database, instant: datetime) -> None:
+    with notes.transaction() as connection:
+        connection.execute(NOTES.insert().values(id=1, at=instant))
+    with notes.read() as connection:
+        assert connection.execute(sa.select(NOTES.c.at)).scalar_one() == instant
+
+
+def test_an_instant_without_a_zone_is_refused(notes: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001  # the fault under test
+    with (
+        pytest.raises(sa.exc.StatementError, match="naive"),
+        notes.transaction() as connection,
+    ):
+        connection.execute(NOTES.insert().values(id=1, at=naive))
+
+
+def test_the_database_has_a_clock_of_its_own_that_moves(notes: Database) -> None:
+    with notes.read() as connection:
+        first = notes.now(connection)
+        assert abs(first - datetime.now(tz=UTC)) < timedelta(seconds=5)
+        while notes.now(connection) == first:  # moves within a transaction too
+            pass
+        inside = connection.execute(sa.text(f"SELECT {notes.clock_sql}")).scalar_one()
+    assert int(inside) > first.timestamp() * 1000
+
+
+def test_sqlite_is_opened_durable(sqlite_database: Database) -> None:
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
+    with sqlite_database.read() as connection:
+        for pragma, value in wanted.items():
+            found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
+            assert found == value, pragma
+
+
+def test_sqlite_that_cannot_keep_a_write_ahead_log_is_refused() -> None:
+    with pytest.raises(UnsafeDatabase):
+        open_database("sqlite:///:memory:")
+
+
+@pytest.mark.needs_postgresql
+@pytest.mark.parametrize(("level", "safe"), [("off", False), ("local", True), ("on", True)])
+def test_postgresql_that_acknowledges_too_early_is_refused(
+    postgresql_uri: str, level: str, *, safe: bool
+) -> None:
+    uri = f"{postgresql_uri}?options=-csynchronous_commit%3D{level}"
+    if safe:
+        open_database(uri).close()
+    else:
+        with pytest.raises(UnsafeDatabase):
+            open_database(uri)
+
+
+@pytest.mark.needs_postgresql
+def test_a_connection_that_ends_is_an_unavailable_database(postgresql_uri: str) -> None:
+    database = open_database(postgresql_uri)
+    with pytest.raises(DatabaseUnavailable), database.transaction() as connection:
+        connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    with database.read() as connection:  # and the next transaction gets a fresh one
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    database.close()
+
+
+@pytest.mark.parametrize("uri", ["postgresql://nobody@127.0.0.1:1/x", "sqlite:////dev/null/x.db"])
+def test_a_database_that_is_not_there_is_unavailable(uri: str) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        open_database(uri)
+
+
+def test_sqlite_keeps_nothing_of_a_deleted_row(sqlite_uri: str, tmp_path: Path) -> None:
+    marker = "planted-and-deleted-" + "x" * 200
+    database = open_database(sqlite_uri)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE planted (body TEXT)")
+        connection.exec_driver_sql("INSERT INTO planted VALUES (?)", (marker,))
+    file = tmp_path / "oubliette.db"
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert marker.encode() in file.read_bytes()
+    with database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM planted")
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    assert marker.encode() not in file.read_bytes()
