@@ -96,13 +96,14 @@ class IssuerKeys:
 
     def _fetch(self) -> None:
         """Fetch the set; a failure keeps the old one and is not tried again for a while."""
-        self._tried_s = self.clock.boottime_s()
         try:
             found = parse_jwks(self.fetcher.get(self._jwks_uri()))
         except (OSError, ValueError):
-            return
+            found = {}
+        now_s = self.clock.boottime_s()
         if found:
-            self._keys, self._fetched_s = found, self._tried_s
+            self._keys, self._fetched_s = found, now_s
+        self._tried_s = now_s  # last: until then other threads know that a fetch is due
 
     def _jwks_uri(self) -> str:
         """Ask the issuer where its keys are, and hold it to its own host."""
