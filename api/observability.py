@@ -29,6 +29,7 @@ FIELDS: Final = frozenset(
         "count", "cut", "erasure_id", "recording_id", "campaign_id", "epoch", "checks", "signal",
     }
 )  # fmt: skip
+OUR_LOGGERS: Final = "oubliette"
 _PLACES_MAX: Final = 12
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
@@ -50,6 +51,7 @@ def configure_logging(stream: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers = [ForeignLines()]
     root.setLevel(logging.WARNING)
+    logging.getLogger(OUR_LOGGERS).setLevel(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "apscheduler"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -94,13 +96,19 @@ def _places(error: BaseException) -> list[str]:
 
 
 class ForeignLines(logging.Handler):
-    """Turns lines of other libraries into ours, without the values they were given."""
+    """Turns lines of libraries into ours, without the values they were given.
+
+    Packages below ``api`` log through ``logging`` under ``oubliette.*`` and name their fields in
+    ``extra``; those that ``FIELDS`` knows are kept.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the message's template; its arguments and an exception's message stay out."""
         fields: dict[str, object] = {"logger": record.name}
+        if record.name.startswith(OUR_LOGGERS):
+            fields |= {name: value for name, value in vars(record).items() if name in FIELDS}
         if record.exc_info and record.exc_info[1]:
             fields |= fault_fields(record.exc_info[1])
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-        level = "error" if record.levelno >= logging.ERROR else "warning"
-        log().log(logging.getLevelNamesMapping()[level.upper()], template[:200], **fields)
+        level = min(max(record.levelno // 10 * 10, logging.INFO), logging.CRITICAL)
+        log().log(level, template[:200], **fields)

@@ -36,7 +36,7 @@ class TokenKeys(Protocol):
 class SecretAuthenticator(Protocol):
     """Knows deposit keys and upload addresses by their secret."""
 
-    def authenticate(self, secret: str) -> Actor:
+    def authenticate(self, secret: str, external_id: str | None = None) -> Actor:
         """Return who holds the secret.
 
         Raises:

@@ -1,0 +1,137 @@
+"""The application: FastAPI for JSON, Starlette routes for bytes, one envelope around both.
+
+Every answer that is not a success is a problem document, also those that the frameworks make on
+their own (404, 405, malformed bodies).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+
+from api.envelope import Envelope, note_problem
+from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
+from api.openapi import install_openapi
+from api.problems import problem_response
+from api.routes import health
+from api.wiring import Service
+from core.errors import InvalidRequest, OublietteError
+
+ROUTERS: Final = (health.router,)
+BYTE_ROUTES: Final[tuple[BaseRoute, ...]] = ()
+THREADS: Final = 80
+_WHERE_MAX: Final = 20
+
+
+def create_app(service: Service) -> Envelope:
+    """Return the ASGI application of a service, everything wrapped."""
+    return Envelope(
+        build_api(service),
+        service.metrics,
+        service.ports.clock,
+        https=service.settings.public_url.startswith("https:"),
+    )
+
+
+def build_api(service: Service) -> FastAPI:
+    """Return the routes alone; ``request.app.state.service`` is what they work with."""
+    api = FastAPI(
+        title="Oubliette",
+        lifespan=_lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    api.state.service = service
+    api.state.stream_slots = asyncio.Semaphore(service.settings.streams_max)
+    for route in BYTE_ROUTES:
+        api.router.routes.append(route)
+    for router in ROUTERS:
+        api.include_router(router)
+    api.add_exception_handler(OublietteError, _refused)
+    api.add_exception_handler(RequestValidationError, _malformed)
+    api.add_exception_handler(HTTPException, _framework)
+    api.add_exception_handler(ClientDisconnect, _gone)
+    api.add_exception_handler(Exception, _fault)
+    install_openapi(api)
+    return api
+
+
+@asynccontextmanager
+async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    service: Service = api.state.service
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    await anyio.to_thread.run_sync(service.start)
+    try:
+        yield
+    finally:
+        await anyio.to_thread.run_sync(service.stop)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, OublietteError):
+        raise error
+    note_problem(request.scope, error)
+    return problem_response(error)
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    """Name the members that do not fit, never their values."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    where = [_place(one) for one in found[:_WHERE_MAX]]
+    return _refused(request, InvalidRequest(what="body-or-parameters", where=sorted(set(where))))
+
+
+def _place(one: Any) -> str:
+    """Spell where a request does not fit; a member's name that nobody knows is not repeated."""
+    steps = [str(step) for step in one["loc"]]
+    if one["type"] == "extra_forbidden":
+        steps[-1] = "(unknown member)"
+    return ".".join(steps)
+
+
+def _framework(request: Request, error: Exception) -> Response:
+    """Turn what Starlette and FastAPI raise on their own into our errors."""
+    status = error.status_code if isinstance(error, HTTPException) else 0
+    if status == HTTPStatus.NOT_FOUND:
+        return _refused(request, RouteNotFound())
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _refused(request, MethodNotAllowed(allowed=_allowed(request)))
+    if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}:
+        return _refused(request, InvalidRequest(what="body"))
+    return _refused(request, InternalFailure())
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return every method that this path takes, whichever routes they belong to."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return sorted(found)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Answer a caller that has left: nobody reads it, the log line says so."""
+    del error
+    request.scope["state"]["exchange"].code = "client-gone"
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    """Answer a fault of ours; the envelope, which sees the exception too, logs it."""
+    del error
+    request.scope["state"]["exchange"].code = InternalFailure.code
+    return problem_response(InternalFailure())

@@ -1,0 +1,35 @@
+"""The role a route asks of its caller, declared on the route itself.
+
+Roles here are the outer gate; whether the caller may touch *this* campaign or recording is decided
+by the flows, which answer "no such thing" outside the caller's controller and campaigns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, Request
+
+from api.errors import RoleRequired
+from vault.access import ROLES, Actor, Role
+
+
+def allow(*roles: Role) -> Any:
+    """Make a dependency that returns the caller when it has one of ``roles``.
+
+    Raises:
+        Unauthenticated, IssuerUnavailable: there is no caller.
+        RoleRequired: none of its roles is asked for; the fact lists those that are.
+    """
+    wanted = frozenset(roles)
+    if not wanted <= ROLES:
+        raise ValueError(sorted(wanted - ROLES))
+
+    def check(request: Request) -> Actor:
+        actor: Actor = request.app.state.service.authenticator.authenticate(request.headers)
+        request.state.actor_id = actor.id
+        if not actor.roles & wanted:
+            raise RoleRequired(roles=sorted(wanted))
+        return actor
+
+    return Depends(check)

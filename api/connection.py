@@ -1,0 +1,115 @@
+"""One HTTP connection: uvicorn's httptools protocol with bounds that it lacks.
+
+- What arrives without making progress (a head, a chunk's extension, trailers) is bounded: the
+  parser itself would buffer without end.
+- A head must be complete within 15 s of its connection or of its first byte.
+- Trailers are dropped: they would be added to header fields that have been checked already.
+- What the parser refuses is answered with a problem document, and never in the middle of another
+  answer: then the connection is cut.
+- Connections above a number are closed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.errors import HeadersTooLarge
+from api.problems import MEDIA_TYPE, problem_body, status_of
+from core.errors import InvalidRequest, OublietteError
+
+SILENT_BYTES_MAX: Final = 32_768
+HEAD_S: Final = 15.0
+CONNECTIONS_MAX: Final = 4_096
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """See the module."""
+
+    _silent_bytes = 0
+    _in_head = False
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, unless there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._head_done()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; end a connection that sends much and says nothing."""
+        self._silent_bytes += len(data)
+        super().data_received(data)
+        if self._silent_bytes > SILENT_BYTES_MAX and not self.transport.is_closing():
+            self._refuse(HeadersTooLarge(bytes_max=SILENT_BYTES_MAX))
+
+    def on_message_begin(self) -> None:
+        """Start counting a head."""
+        self._in_head = True
+        if self._head_timer is None:
+            self._await_head()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; drop a trailer."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Stop counting: the head is whole."""
+        self._in_head = False
+        self._silent_bytes = 0
+        self._head_done()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body, which is progress."""
+        self._silent_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request, which is progress too."""
+        self._silent_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        del msg
+        self._refuse(InvalidRequest(what="http"))
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_S, self._head_late)
+
+    def _head_done(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, error: OublietteError) -> None:
+        """Answer with a problem and close; cut when an answer is under way."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        body = json.dumps(problem_body(error)).encode()
+        head = (
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            "cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(STATUS_LINE[status_of(error)] + head.encode() + body)
+        self.transport.close()

@@ -1,0 +1,66 @@
+"""What a supervisor, a scraper and a verifier ask without credentials: no id, no person in it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+from starlette.responses import Response
+
+from api import metrics
+from api.limits import JsonRoute
+from api.openapi_text import problems
+from api.schemas import Alive, Version
+
+router = APIRouter(tags=["health"], route_class=JsonRoute)
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def alive() -> Alive:
+    """Answer as long as the event loop turns; touches nothing else."""
+    return Alive(status="ok")
+
+
+@router.get(
+    "/readyz", summary="May requests be sent here?", responses=problems("not-ready", public=True)
+)
+def ready(request: Request) -> Alive:
+    """Run every check of ``api.readiness``; 503 names those that do not pass."""
+    request.app.state.service.readiness.check()
+    return Alive(status="ready")
+
+
+@router.get(
+    "/metrics",
+    summary="Figures in Prometheus' text format",
+    response_class=PlainTextResponse,
+)
+def figures(request: Request) -> Response:
+    """Show counts and times by route template, method, status and code."""
+    return Response(request.app.state.service.metrics.text(), media_type=metrics.MEDIA_TYPE)
+
+
+@router.get("/v1/version", summary="Which version answers")
+async def version() -> Version:
+    """Name the program's version and the version of its routes."""
+    return Version(service="oubliette", version=program_version(), api="v1")
+
+
+@router.get(
+    "/.well-known/oubliette-vkey",
+    summary="The key that verifies receipts, certificates and checkpoints",
+    response_class=PlainTextResponse,
+)
+def verifier_key(request: Request) -> Any:
+    """Return the C2SP verifier key of this vault."""
+    return PlainTextResponse(request.app.state.service.ports.signer.vkey + "\n")
+
+
+def program_version() -> str:
+    """Return the installed version, or the one of a checkout."""
+    try:
+        return metadata.version("oubliette")
+    except metadata.PackageNotFoundError:
+        return "0.1.0"

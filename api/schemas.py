@@ -1,0 +1,57 @@
+"""Shapes of requests and answers, as OpenAPI shows them; what they mean is decided by the flows.
+
+Requests refuse members nobody knows and never coerce ("1" is no number, 1 is no text).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_TIME_EXAMPLE: Final = "2026-03-02T09:30:00.000Z"
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$", examples=["winter-sale"])]
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[_TIME_EXAMPLE])]
+
+
+class Request(BaseModel):
+    """A request body: strict, nothing unknown."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Answer(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Problem(Answer):
+    """RFC 9457; facts stand beside these as further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Annotated[str, Field(examples=["urn:oubliette:error:recording-not-found"])]
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    code: str
+
+
+class Alive(Answer):
+    """The process, or the service, answers."""
+
+    status: Annotated[str, Field(examples=["ok"])]
+
+
+class Version(Answer):
+    """Which program answers."""
+
+    service: Annotated[str, Field(examples=["oubliette"])]
+    version: Annotated[str, Field(examples=["0.1.0"])]
+    api: Annotated[str, Field(examples=["v1"])]
+
+
+def json_example(**members: Any) -> ConfigDict:
+    """Return the configuration of a request with a whole example."""
+    return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [members]})

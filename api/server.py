@@ -1,0 +1,88 @@
+"""Running the application under uvicorn: bounded connections, our own log, an orderly end.
+
+On SIGTERM or SIGINT: readiness turns false and no further connection is taken; running streams are
+told to end at their next batch; uploads may finish within a bound; then threads stop, key material
+is zeroed and the database closed. A second signal cuts everything.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+import uvicorn
+
+from api.allocator import keep_freed_memory
+from api.app import create_app
+from api.connection import BoundedConnection
+from api.observability import log
+from api.service import Service
+
+DRAIN_S: Final = 25
+KEEP_ALIVE_S: Final = 30
+BACKLOG: Final = 1_024
+
+
+@dataclass
+class Server:
+    """One process's listener."""
+
+    service: Service
+
+    def __post_init__(self) -> None:
+        """Build the application and uvicorn's server around it."""
+        self.uvicorn = DrainingServer(self._config(), self.service)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> int:
+        """Serve until a signal or ``stop``; returns the program's exit code."""
+        keep_freed_memory()
+        settings = self.service.settings
+        log().info(
+            "starting",
+            mode=settings.mode,
+            listen_host=settings.listen_host,
+            listen_port=settings.listen_port,
+        )
+        self.uvicorn.run(sockets=sockets)
+        log().info("stopped")
+        return 0 if self.uvicorn.started else 1
+
+    def stop(self) -> None:
+        """Ask for an orderly end, from any thread."""
+        self.uvicorn.should_exit = True
+
+    def _config(self) -> uvicorn.Config:
+        settings = self.service.settings
+        return uvicorn.Config(
+            create_app(self.service),
+            host=settings.listen_host,
+            port=settings.listen_port,
+            http=BoundedConnection,
+            loop="asyncio",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+            backlog=BACKLOG,
+        )
+
+
+class DrainingServer(uvicorn.Server):
+    """Tells the service that it is ending before it waits for its connections."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain: not ready, no new connection, streams end, uploads finish."""
+        log().info("draining")
+        self._service.drain()
+        await super().shutdown(sockets)
