@@ -124,6 +124,14 @@ class Deposit:
                 self._end.drop(actor, taken.attempt, None)
             raise
 
+    def refuse(self, actor: Actor, code: str, campaign_ref: str) -> None:
+        """Record a refusal that a caller decided before ``begin``; unknown codes leave no entry.
+
+        Raises:
+            LedgerUnavailable, DatabaseUnavailable: it could not be recorded: answer with that.
+        """
+        self._end.refuse(actor, code, campaign_ref=campaign_ref)
+
     def _said(self, request: DepositRequest) -> Metadata:
         """Read the sender's words; what the vault adds to them is sealed too."""
         if (request.declared_bytes or 0) > self.recording_max_bytes:

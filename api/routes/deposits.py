@@ -1,0 +1,185 @@
+"""Recordings arriving: ``PUT /v1/campaigns/{c}/recordings/{external_id}`` and the form ``POST``.
+
+Starlette routes beside FastAPI, because they move bytes: each piece is sealed on the event loop as
+it comes, and only what blocks (the first and last transaction, fsync, parts of an S3 upload) runs
+in a thread. Nothing here keeps a body, and no form parser that spools is used.
+
+A sender may show a token of the issuer, a deposit key, or (``?token=``) an upload address. 201 and
+200 mean durable. An early refusal first takes in, within bounds, what is still being sent: a sender
+that writes and never reads would otherwise see a reset connection instead of the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import anyio
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from api.content_digest import BodyDigest
+from api.deposit_request import Sender, form_request, raw_request
+from api.envelope import note_problem
+from api.limits import LIMITS, Slots
+from api.multipart import AudioBegins, AudioForm, AudioPiece, FormEvent
+from api.problems import problem_response
+from api.upload_body import Pace, UploadBody
+from core.clock import to_text
+from core.errors import OublietteError
+from vault.access import Actor
+from vault.deposit import Deposit
+from vault.deposit_end import Deposited, refusal_code
+from vault.errors import MetadataFirst, UploadTooSlow, VaultError
+from vault.open_deposit import OpenDeposit
+from vault.replay import Replay
+
+PUT_PATH: Final = "/v1/campaigns/{campaign}/recordings/{external_id:path}"
+POST_PATH: Final = "/v1/campaigns/{campaign}/recordings"
+
+Take = Callable[[Request, UploadBody], Awaitable[Deposited]]
+
+
+async def put_recording(request: Request) -> Response:
+    """Take a raw body under the sender's own id."""
+    return await _answer(request, _take_raw)
+
+
+async def post_recording(request: Request) -> Response:
+    """Take a form: metadata first, then audio."""
+    return await _answer(request, _take_form)
+
+
+async def _answer(request: Request, take: Take) -> Response:
+    slots: Slots = request.app.state.upload_slots
+    pace = Pace(idle_s=request.app.state.service.settings.upload_idle_s)
+    body = UploadBody(request.receive, pace)
+    try:
+        with slots.take():
+            async with body:
+                return _deposited(await take(request, body))
+    except OublietteError as error:
+        return await _refused(request, body, error)
+
+
+async def _take_raw(request: Request, body: UploadBody) -> Deposited:
+    digest = BodyDigest(request.headers.get("content-digest"))
+    upload = await to_thread.run_sync(_begin_raw, request)
+    try:
+        while (piece := await body.next()) is not None:
+            digest.update(piece)
+            if upload.write(piece):
+                await to_thread.run_sync(upload.flush)
+        digest.check()
+    except BaseException as error:
+        await _abort(upload, error)
+        raise
+    return await to_thread.run_sync(upload.finish)
+
+
+def _begin_raw(request: Request) -> OpenDeposit | Replay:
+    """Recognise the sender and take an index, in one trip to a thread."""
+    asked = raw_request(request)
+    actor = _sender(request).authenticate(asked.external_id)
+    deposit: Deposit = request.app.state.service.deposit
+    return deposit.begin(actor, asked)
+
+
+async def _take_form(request: Request, body: UploadBody) -> Deposited:
+    form = AudioForm(
+        request.headers.get("content-type", ""), metadata_max_bytes=LIMITS.metadata_part_bytes
+    )
+    digest = BodyDigest(request.headers.get("content-digest"))
+    actor = await to_thread.run_sync(_sender(request).authenticate)
+    deposit: Deposit = request.app.state.service.deposit
+    events = _events(form, body, digest)
+    asked = form_request(request, await _audio_begins(request, actor, events))
+    upload = await to_thread.run_sync(deposit.begin, actor, asked)
+    try:
+        async for event in events:
+            if isinstance(event, AudioPiece) and upload.write(event.data):
+                await to_thread.run_sync(upload.flush)
+    except BaseException as error:
+        await _abort(upload, error)
+        raise
+    return await to_thread.run_sync(upload.finish)
+
+
+async def _events(
+    form: AudioForm, body: UploadBody, digest: BodyDigest
+) -> AsyncIterator[FormEvent]:
+    while (piece := await body.next()) is not None:
+        digest.update(piece)
+        for event in form.feed(piece):
+            yield event
+    form.end()
+    digest.check()
+
+
+async def _audio_begins(
+    request: Request, actor: Actor, events: AsyncIterator[FormEvent]
+) -> AudioBegins:
+    """Read as far as the audio; a form refused before that is in the ledger too."""
+    deposit: Deposit = request.app.state.service.deposit
+    try:
+        async for event in events:
+            if isinstance(event, AudioBegins):
+                return event
+        raise MetadataFirst(missing="audio")
+    except VaultError as refusal:
+        campaign = request.path_params["campaign"]
+        await to_thread.run_sync(deposit.refuse, actor, refusal.code, campaign)
+        raise
+
+
+async def _abort(upload: OpenDeposit | Replay, error: BaseException) -> None:
+    """End an upload that failed, even when this task is being cancelled."""
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(upload.abort, refusal_code(error))
+
+
+async def _refused(request: Request, body: UploadBody, error: OublietteError) -> Response:
+    """Answer a refusal; a body that goes on after it ends with the connection."""
+    note_problem(request.scope, error)
+    response = problem_response(error)
+    waits = request.headers.get("expect", "").lower() == "100-continue"
+    unsent = waits and not body.received_bytes
+    if not body.complete and not unsent and not isinstance(error, UploadTooSlow):
+        await body.drain()
+    if not body.complete:
+        response.headers["Connection"] = "close"
+    return response
+
+
+def _sender(request: Request) -> Sender:
+    service = request.app.state.service
+    return Sender(request, service.authenticator, service.deposit_keys)
+
+
+def _deposited(done: Deposited) -> Response:
+    """Answer 201 for a new recording, 200 for the same again; both hold its first facts."""
+    shown = {
+        "id": done.recording_id,
+        "campaign_id": done.campaign_id,
+        "stored_at": to_text(done.stored_at),
+        "clear_bytes": done.clear_bytes,
+        "duration_ms": done.duration_ms,
+        "codec": done.codec,
+        "oddities": list(done.oddities),
+        "entry_id": done.entry_id,
+        "leaf_hash": done.leaf_hash.hex(),
+    }
+    return JSONResponse(
+        shown,
+        status_code=HTTPStatus.CREATED if done.created else HTTPStatus.OK,
+        headers={"Location": f"/v1/recordings/{done.recording_id}", "Cache-Control": "no-store"},
+    )
+
+
+ROUTES: Final = (
+    Route(PUT_PATH, put_recording, methods=["PUT"]),
+    Route(POST_PATH, post_recording, methods=["POST"]),
+)
