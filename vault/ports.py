@@ -99,6 +99,18 @@ class ObjectStore(Protocol):
         ...
 
 
+class LedgerSource(Protocol):
+    """Where a ledger's files are read from: a store, or a web address."""
+
+    def get(self, key: str, /) -> bytes:
+        """Return a whole file.
+
+        Raises:
+            ObjectMissing: no such file. StoreUnavailable: no answer.
+        """
+        ...
+
+
 class MessageKeys(Protocol):
     """What the ledger asks of ``keys.keyring``: small seals under a leaf, in memory once warm."""
 

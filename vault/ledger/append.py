@@ -32,8 +32,10 @@ from vault.errors import LedgerUnavailable
 from vault.ledger.entry import Event
 from vault.ledger.group import GroupCommit
 from vault.ledger.progress import Progress
+from vault.ledger.proof import prove
+from vault.ledger.rows import last_published
 from vault.ledger.seal import AppendedEntry, EntrySealer, OpenedEntry, SealedEntry
-from vault.ports import MessageKeys
+from vault.ports import MessageKeys, ObjectStore
 from vault.tables import ledger_entries
 
 __all__ = ["AppendedEntry", "Ledger", "OpenedEntry"]
@@ -47,6 +49,7 @@ class Ledger:
 
     Attributes:
         ledger_controller_id: ``ctl_`` id of the ledger's own tree.
+        files: where the tiles lie; only ``proof`` needs them.
         progress: wakes the sequencer of this process and those who wait for it.
     """
 
@@ -54,6 +57,7 @@ class Ledger:
     keyring: MessageKeys
     clock: Clock
     ledger_controller_id: str
+    files: ObjectStore | None = None
     progress: Progress = field(default_factory=Progress)
     _group: GroupCommit = field(default_factory=GroupCommit, repr=False)
 
@@ -143,9 +147,25 @@ class Ledger:
 
         Raises:
             LedgerUnavailable: it is not within ``timeout_s``; it will be, later.
-            InvalidRequest: no such entry.
         """
         return self.progress.wait(self.database, entry_id, timeout_s)
+
+    def proof(self, entry_id: str) -> str:
+        """Return the inclusion proof of an entry under the newest published checkpoint.
+
+        Returns:
+            A C2SP ``tlog-proof`` text: index, audit path, signed checkpoint.
+
+        Raises:
+            LedgerUnavailable: the entry is not under a published checkpoint yet.
+            IntegrityFailure, ObjectMissing: the tiles are damaged.
+        """
+        row = self.row(entry_id)
+        with self.database.read() as connection:
+            published = last_published(connection)
+        if self.files is None or row.seq is None or published is None or row.seq >= published.size:
+            raise LedgerUnavailable(why="not-sequenced", entry_id=entry_id)
+        return prove(self.files, row, published).text()
 
     def open_entry(self, entry_id: str) -> OpenedEntry:
         """Return an entry with what opens its leaf, and its narrative while that lives.

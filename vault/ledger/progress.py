@@ -9,15 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from typing import Final
 
 from core.db import Database
-from core.errors import InvalidRequest
 from vault.errors import LedgerUnavailable
-from vault.tables import ledger_checkpoints, ledger_entries
+from vault.ledger.rows import published_index
 
 LOOK_EVERY_S: Final = 0.2
 
@@ -49,7 +45,6 @@ class Progress:
 
         Raises:
             LedgerUnavailable: it is not yet, after ``timeout_s``.
-            InvalidRequest: no such entry.
         """
         ends_at = time.monotonic() + timeout_s
         while True:
@@ -62,22 +57,3 @@ class Progress:
                 raise LedgerUnavailable(why="not-sequenced", entry_id=entry_id)
             with self._published:
                 self._published.wait(min(left_s, LOOK_EVERY_S))
-
-
-def published_index(connection: Connection, entry_id: str) -> int | None:
-    """Return an entry's index once a published checkpoint covers it.
-
-    Raises:
-        InvalidRequest: no such entry.
-    """
-    query = sa.select(ledger_entries.c.seq).where(ledger_entries.c.id == entry_id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise InvalidRequest(what="entry-id")
-    latest: Any = connection.execute(
-        sa.select(sa.func.max(ledger_checkpoints.c.size)).where(
-            ledger_checkpoints.c.published_at.is_not(None)
-        )
-    ).scalar()
-    index: int | None = row.seq
-    return index if index is not None and latest is not None and index < latest else None

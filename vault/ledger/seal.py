@@ -6,7 +6,7 @@ narrative (dies with its recording). Everything here is memory only: no database
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ class OpenedEntry:
     leaf: bytes = field(repr=False)
     salt: bytes = field(repr=False)
     text: bytes = field(repr=False)
-    event: dict[str, Json]
+    event: dict[str, Json] = field(repr=False)
     narrative: str | None = field(default=None, repr=False)
 
 
@@ -105,20 +105,33 @@ class EntrySealer:
         return SealedEntry(entry, row)
 
     def open(self, row: Any) -> OpenedEntry:
-        """Return what a row of ``ledger_entries`` (or a rebuilt one) holds.
+        """Return what a row of ``ledger_entries`` holds, with its narrative while that lives.
 
         Raises:
             LeafPunctured: its month is gone.
-            IntegrityFailure: the text is not the one its leaf commits to.
+            IntegrityFailure: text or narrative is not the one committed to.
+            LeaseLost, KeyUnavailable: no lease in force, on the ledger's tree or the recording's.
+        """
+        opened = self.open_text(row.id, month=row.month, leaf=row.leaf, sealed_text=row.sealed_text)
+        return replace(opened, narrative=self._open_narrative(row, opened.event))
+
+    def open_text(
+        self, entry_id: str, *, month: int, leaf: bytes, sealed_text: bytes
+    ) -> OpenedEntry:
+        """Return an entry but for its narrative: needs the ledger's own tree only.
+
+        Raises:
+            LeafPunctured: its month is gone.
+            IntegrityFailure: the text is lost, or not the one its leaf commits to.
             LeaseLost, KeyUnavailable: no lease in force.
         """
-        subject = text_subject(self.ledger_controller_id, row.id, row.month)
-        clear = self.keyring.open(subject, labels.LEDGER_TEXT, row.sealed_text)
+        subject = text_subject(self.ledger_controller_id, entry_id, month)
+        clear = self.keyring.open(subject, labels.LEDGER_TEXT, sealed_text)
         salt, text = clear[:SALT_BYTES], clear[SALT_BYTES:]
-        event = check_disclosure(row.leaf, salt, text)
-        if event.get("entry") != row.id:
-            raise IntegrityFailure(what="event-text", entry_id=row.id)
-        return OpenedEntry(row.id, row.leaf, salt, text, event, self._open_narrative(row, event))
+        event = check_disclosure(leaf, salt, text)
+        if event.get("entry") != entry_id:
+            raise IntegrityFailure(what="event-text", entry_id=entry_id)
+        return OpenedEntry(entry_id, leaf, salt, text, event)
 
     def _seal_narrative(
         self, event: Event, entry_id: str, month_subject: Subject
