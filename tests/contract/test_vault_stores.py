@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -156,3 +157,43 @@ def test_the_uri_opens_the_same_store(store: ObjectStore) -> None:
 def test_a_uri_that_names_no_store_is_refused(uri: str) -> None:
     with pytest.raises(InvalidRequest):
         open_store(uri)
+
+
+HOSTILE_KEYS = (
+    *("", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/..", ".incoming/a"),
+    *("a\0b", "a\nb", "a b", "\u00e9", "a\\b", "%2e%2e/a", "x" * 201),
+)
+
+
+@pytest.mark.parametrize("key", HOSTILE_KEYS)
+def test_a_key_that_could_leave_the_store_is_refused(store: ObjectStore, key: str) -> None:
+    for use in (
+        lambda: store.begin(key),
+        lambda: store.put_new(key, b""),
+        lambda: store.replace(key, b""),
+        lambda: store.read(key, 0, 1),
+        lambda: store.size(key),
+        lambda: store.delete_if_present(key),
+    ):
+        with pytest.raises(InvalidRequest):
+            use()
+
+
+def test_of_many_writers_of_one_key_exactly_one_wins(store: ObjectStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        bodies = [bytes([number]) * 1000 for number in range(8)]
+        done = list(pool.map(_try_put(store), bodies))
+    won = [body for body, success in zip(bodies, done, strict=True) if success]
+    assert len(won) == 1
+    assert store.read(KEY, 0, 1000) == won[0]
+
+
+def _try_put(store: ObjectStore) -> Callable[[bytes], bool]:
+    def put(body: bytes) -> bool:
+        try:
+            store.put_new(KEY, body)
+        except ObjectExists:
+            return False
+        return True
+
+    return put

@@ -32,22 +32,28 @@ alive() { # pid file, program name
     [ -n "$p" ] && [ -r "/proc/$p/comm" ] && grep -q "$2" "/proc/$p/comm"
 }
 
+gone() { # pid: ended, be it that nobody has asked for its exit code yet
+    ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+
 stop_one() { # pid file, program name
     local p i
     if alive "$1" "$2"; then
         # what memstore holds is dropped anyway: nothing to wait for
         local how=TERM; if [ "$STORE" = memstore ]; then how=KILL; fi
         p=$(cat "$1"); kill -"$how" "$p" 2>/dev/null || true
-        for i in $(seq 100); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
-        if kill -0 "$p" 2>/dev/null; then kill -KILL "$p" 2>/dev/null || true; fi
+        for i in $(seq 200); do gone "$p" && break; sleep 0.05; done
+        gone "$p" || kill -KILL "$p" 2>/dev/null || true
     fi
     rm -f "$1"
 }
 
 launch() { # name, then the command; kept in the foreground mode so that $! is its pid
-    local name=$1; shift
+    local name=$1 prog=$2 i; shift
     setsid nohup "$@" >"$dir/$name.out" 2>&1 </dev/null &
     echo $! >"$dir/$name.pid"
+    # until exec the process bears another name and would pass for dead
+    for i in $(seq 100); do alive "$dir/$name.pid" "$prog" && return; sleep 0.02; done
 }
 
 # every step of start is chained by hand: "start || stop" switches errexit off inside it

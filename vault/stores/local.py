@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -25,10 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from core.errors import InvalidRequest
 from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable, VaultError
+from vault.stores.key import check_key
 
-_KEY: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*(/[a-zA-Z0-9_][a-zA-Z0-9._-]*)*")
 _INCOMING: Final = ".incoming"
 _WRITE_BACK_BYTES: Final = 8 * 1024 * 1024
 _STALE_S: Final = 86_400
@@ -187,9 +185,7 @@ class FolderStore:
                         Path(entry.path).unlink()
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise InvalidRequest(what="object-key")
-        return self.root / key
+        return self.root / check_key(key)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

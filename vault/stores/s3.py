@@ -38,6 +38,7 @@ from botocore.exceptions import (
 )
 
 from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
+from vault.stores.key import check_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,8 +48,8 @@ PART_BYTES: Final = 8 * 1024 * 1024
 READ_ATTEMPTS: Final = 3
 _CONFIG: Final = Config(
     connect_timeout=5,
-    read_timeout=30,
-    retries={"mode": "standard", "total_max_attempts": 4},
+    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=64,
     tcp_keepalive=True,
     request_checksum_calculation="when_required",
@@ -219,9 +220,9 @@ class S3Store:
         """Yield every key under ``prefix`` in the order of the keys' bytes."""
         pages = self.client.get_paginator("list_objects_v2")
         with _translated():
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._name(prefix)):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._above + prefix):
                 for found in page.get("Contents", []):
-                    yield found["Key"][len(self._name("")) :]
+                    yield found["Key"].removeprefix(self._above)
 
     def delete_if_present(self, key: str) -> None:
         """Delete every version and delete marker; without one, every unfinished upload."""
@@ -242,8 +243,12 @@ class S3Store:
                 Bucket=self.bucket, Key=name, UploadId=begun["UploadId"]
             )
 
+    @property
+    def _above(self) -> str:
+        return f"{self.prefix}/" if self.prefix else ""
+
     def _name(self, key: str) -> str:
-        return f"{self.prefix}/{key}" if self.prefix else key
+        return self._above + check_key(key)
 
     def _read_once(self, key: str, start: int, length: int) -> bytes:
         last = start + length - 1
@@ -256,7 +261,9 @@ class S3Store:
             if answer["ResponseMetadata"]["HTTPStatusCode"] != _PARTIAL_CONTENT or not asked:
                 raise StoreUnavailable(what="other-range")
             data: bytes = body.read(length + 1)
-        if len(data) != length:
+        if len(data) < length:
+            raise IncompleteReadError(actual_bytes=len(data), expected_bytes=length)
+        if len(data) > length:
             raise StoreUnavailable(what="wrong-length")
         return data
 
