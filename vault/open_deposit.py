@@ -159,6 +159,7 @@ class OpenDeposit:
             self._end.drop(self._beginning.actor, self._beginning.attempt, code)
 
     def _forget(self) -> None:
+        self._probe.close()
         self._sealer = None
         self._writer = None
         self._end.attempts.leave(self._beginning.attempt)
