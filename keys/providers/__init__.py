@@ -1,1 +1,1 @@
-"""Where epoch keys live, chosen by URI scheme; each provider answers to ``keys.ports.KeyProvider``."""
+"""Where epoch keys live, by URI scheme; each provider answers to ``keys.ports.KeyProvider``."""

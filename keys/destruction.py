@@ -1,0 +1,119 @@
+"""Step 6 of a shred: the keys that must not exist any more are destroyed, and that is confirmed.
+
+Everything happens while the pointer's row is held, so the pointer cannot move meanwhile:
+
+1. the pointer's blob is read whole from enough places and opens under the pointer's key; its cover
+   holds none of the targets;
+2. every key of the controller, in every provider, made for the pointer's epoch or an earlier one is
+   destroyed, except the pointer's own: also those of attempts that never became the pointer;
+3. every provider lists none of them any more, and the pointer's key still opens the blob.
+
+Anything else than that, a provider that does not answer first of all, leaves the shred unfinished:
+it is run again. It may run any number of times and never touches a key of a later epoch, which may
+be an attempt under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.db import Database
+from core.errors import IntegrityFailure
+from keys.blobs import Places
+from keys.errors import DestructionUnconfirmed, KeyMissing, KeyUnavailable, PointerMoved
+from keys.model import NodeRange, Pointer, ShredOutcome
+from keys.ports import KeyProvider
+from keys.providers.registry import Providers
+from keys.sealed_cover import SealedCovers
+from keys.store import KeyStore
+
+
+@dataclass(frozen=True)
+class Destruction:
+    """Destroys what a controller's pointer has left behind."""
+
+    database: Database
+    providers: Providers
+    places: Places
+    covers: SealedCovers
+
+    def run(self, controller_id: str, targets: Sequence[NodeRange] = ()) -> ShredOutcome:
+        """Destroy every older key; return once every provider has confirmed.
+
+        Args:
+            controller_id: whose keys.
+            targets: what the pointer's cover must not hold.
+
+        Raises:
+            PointerMoved: the pointer's cover still holds a target: puncture once more.
+            DestructionUnconfirmed: some key may still exist; nothing is lost, run again.
+            KeyUnavailable: the pointer's blob does not open, or too few places have it: nothing was
+                destroyed.
+        """
+        store = KeyStore(self.database)
+        self._spread(store.read(controller_id))
+        with self.database.transaction() as connection:
+            pointer = store.hold(connection, controller_id)
+            if pointer is None:
+                raise KeyUnavailable(what="key-tree", controller_id=controller_id)
+            self._prove_open(pointer, targets)
+            destroyed = self._destroy_others(pointer)
+            self._confirm(pointer)
+            destroyed_at = self.database.now(connection)
+            store.set_destroyed(connection, controller_id, pointer.epoch - 1)
+        touched = {provider for provider, _ in destroyed} | {pointer.provider_uri}
+        return ShredOutcome(
+            pointer=pointer,
+            destroyed_at=destroyed_at,
+            provider_uris=tuple(sorted(touched)),
+            destroyed_key_ids=tuple(sorted(key_id for _, key_id in destroyed)),
+            limits=self._limits(touched),
+        )
+
+    def _spread(self, pointer: Pointer) -> None:
+        """Copy the blob to places that lack it: outside the transaction, which cannot write one."""
+        self.places.spread(pointer.controller_id, pointer.blob_sha256)
+
+    def _prove_open(self, pointer: Pointer, targets: Sequence[NodeRange]) -> None:
+        blob = self.places.read_enough(pointer.controller_id, pointer.blob_sha256)
+        try:
+            with self.covers.open_blob(pointer, blob) as cover:
+                if any(cover.holds_any(target) for target in targets):
+                    raise PointerMoved(controller_id=pointer.controller_id)
+        except (KeyMissing, IntegrityFailure) as err:
+            raise KeyUnavailable(
+                what="cover", controller_id=pointer.controller_id, epoch=pointer.epoch
+            ) from err
+
+    def _destroy_others(self, pointer: Pointer) -> list[tuple[str, str]]:
+        destroyed = []
+        try:
+            for provider in self.providers:
+                for key_id in list(_others(provider, pointer)):
+                    provider.destroy(key_id)
+                    destroyed.append((provider.uri, key_id))
+        except KeyUnavailable as err:
+            raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
+        return destroyed
+
+    def _confirm(self, pointer: Pointer) -> None:
+        """Ask each provider once more, in the session in which the pointer's key still works."""
+        try:
+            left = [key_id for one in self.providers for key_id in _others(one, pointer)]
+            self.covers.open(pointer).close()
+        except (KeyUnavailable, KeyMissing, IntegrityFailure) as err:
+            raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
+        if left:
+            raise DestructionUnconfirmed(controller_id=pointer.controller_id, keys=len(left))
+
+    def _limits(self, uris: set[str]) -> tuple[str, ...]:
+        limits = {limit for one in self.providers if one.uri in uris for limit in one.limits}
+        return tuple(sorted(limits))
+
+
+def _others(provider: KeyProvider, pointer: Pointer) -> Iterator[str]:
+    for key in provider.list_keys(pointer.controller_id):
+        is_current = (provider.uri, key.key_id) == (pointer.provider_uri, pointer.key_id)
+        if key.tag.epoch <= pointer.epoch and not is_current:
+            yield key.key_id
