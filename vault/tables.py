@@ -136,7 +136,12 @@ sa.Index(
     recordings.c.started_at,
     recordings.c.id,
 )
-sa.Index("ix_recordings_campaign_state_from", recordings.c.campaign_id, recordings.c.state, recordings.c.retention_from)
+sa.Index(
+    "ix_recordings_campaign_state_from",
+    recordings.c.campaign_id,
+    recordings.c.state,
+    recordings.c.retention_from,
+)
 sa.Index("ix_recordings_erasure_id", recordings.c.erasure_id)
 sa.Index("ix_recordings_state", recordings.c.state)
 
@@ -211,9 +216,24 @@ ledger_entries = sa.Table(
     sa.Column("narrative_prefix", sa.BigInteger),  # the recording's leaf, else the month's
     sa.Column("narrative_index", sa.BigInteger),
 )
-sa.Index("ix_ledger_entries_queue", ledger_entries.c.queued_at, sqlite_where=sa.text("seq IS NULL"), postgresql_where=sa.text("seq IS NULL"))
+sa.Index(
+    "ix_ledger_entries_queue",
+    ledger_entries.c.queued_at,
+    sqlite_where=sa.text("seq IS NULL"),
+    postgresql_where=sa.text("seq IS NULL"),
+)
 sa.Index("ix_ledger_entries_recording_id", ledger_entries.c.recording_id)
-sa.Index("ix_ledger_entries_controller_at", ledger_entries.c.controller_id, ledger_entries.c.happened_at)
+sa.Index(
+    "ix_ledger_entries_controller_at", ledger_entries.c.controller_id, ledger_entries.c.happened_at
+)
+
+sa.Index(
+    "ix_ledger_entries_epochs",
+    ledger_entries.c.controller_id,
+    ledger_entries.c.happened_at,
+    sqlite_where=sa.text("type = 'epoch-changed'"),
+    postgresql_where=sa.text("type = 'epoch-changed'"),
+)
 
 ledger_checkpoints = sa.Table(
     "ledger_checkpoints",

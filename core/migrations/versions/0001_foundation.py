@@ -151,6 +151,14 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        "ix_ledger_entries_epochs",
+        "ledger_entries",
+        ["controller_id", "happened_at"],
+        unique=False,
+        sqlite_where=sa.text("type = 'epoch-changed'"),
+        postgresql_where=sa.text("type = 'epoch-changed'"),
+    )
+    op.create_index(
         "ix_ledger_entries_queue",
         "ledger_entries",
         ["queued_at"],
