@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Final
 
 from retention.errors import PolicyInvalid
+from vault.access import PURPOSES
 
 MIFID_ARTICLE: Final = "Directive 2014/65/EU (MiFID II) Art. 16(7)"
 LEGAL_BASES: Final = frozenset(
@@ -42,6 +43,7 @@ LEGAL_BASES: Final = frozenset(
 )
 JUSTIFICATION_CHARACTERS_MIN: Final = 20
 TEXT_CHARACTERS_MAX: Final = 4_000
+PROCESSOR_CHARACTERS_MAX: Final = 200
 _SPELLING: Final = re.compile(
     r"P(?=[0-9])(?:(?P<years>\d{1,2})Y)?(?:(?P<months>\d{1,3})M)?"
     r"(?:(?P<weeks>\d{1,3})W)?(?:(?P<days>\d{1,4})D)?",
@@ -167,8 +169,10 @@ def check(request: PolicyRequest) -> Terms:
         _has_words(justification) and len(justification) >= JUSTIFICATION_CHARACTERS_MIN
     ):
         raise PolicyInvalid(field="justification", longer_than=yardstick.text)
+    if not request.listen_purposes or not set(request.listen_purposes) <= set(PURPOSES):
+        raise PolicyInvalid(field="listen_purposes")
     _check_countries(request.countries)
-    _text(request.processor, "processor")
+    _text(request.processor, "processor", longest=PROCESSOR_CHARACTERS_MAX)
     return Terms(request.preset, period, request.legal_basis, balancing, justification)
 
 
@@ -202,12 +206,12 @@ def _check_countries(countries: tuple[str, ...]) -> None:
         raise PolicyInvalid(field="countries")
 
 
-def _text(text: str, field: str) -> str:
+def _text(text: str, field: str, *, longest: int = TEXT_CHARACTERS_MAX) -> str:
     clean = unicodedata.normalize("NFC", text).strip()
     hidden = any(
         unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"} and character != "\n"
         for character in clean
     )
-    if len(clean) > TEXT_CHARACTERS_MAX or hidden:
+    if len(clean) > longest or hidden:
         raise PolicyInvalid(field=field)
     return clean

@@ -146,6 +146,9 @@ def test_seven_years_of_mifid_are_asked_for_by_an_authority() -> None:
         ({"countries": ("fr",)}, "countries"),
         ({"countries": ("FR", "FR")}, "countries"),
         ({"countries": ("FRA",)}, "countries"),
+        ({"listen_purposes": ()}, "listen_purposes"),
+        ({"listen_purposes": ("fun",)}, "listen_purposes"),
+        ({"processor": "x" * 201}, "processor"),
         ({"processor": "a\nb\x1b[0m"}, "processor"),
     ],
 )
