@@ -17,6 +17,7 @@ Source: CNIL 2021-122; GDPR Art. 5(1)(e) and 17; RFC 8785.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from vault.ledger.leaf import CONTROLLER, DIGEST_BYTES, EVENT_CODES, LEAF_VERSIO
 
 TEXT_BYTES_MAX: Final = 256 * 1024
 NARRATIVE_CHARACTERS_MAX: Final = 2_000
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _FIRST_YEAR: Final = 2020
 _OF_SEALED_BODIES: Final = frozenset({"recording-deposited", "recording-shredded"})
 _NEVER_NARRATED: Final = frozenset(
@@ -112,7 +114,8 @@ def event_text(
         narrative_commitment: 32 bytes, or None without a narrative.
 
     Raises:
-        InvalidRequest: a fact is no JSON, or the text is beyond 256 KiB.
+        InvalidRequest: a fact is no JSON, the text is beyond 256 KiB, or it holds a character that
+            a terminal would obey (JSON escapes the others).
     """
     actor = event.actor
     text = canonical.encode(
@@ -137,7 +140,7 @@ def event_text(
             "narrative": None if narrative_commitment is None else narrative_commitment.hex(),
         }
     )
-    if len(text) > TEXT_BYTES_MAX:
+    if len(text) > TEXT_BYTES_MAX or _UNPRINTABLE.search(text.decode()):
         raise InvalidRequest(what="event-text")
     return text
 
