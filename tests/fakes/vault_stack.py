@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +45,14 @@ from vault.tables import ledger_entries
 MAX_BYTES: Final = 8 * 1024 * 1024
 LEDGER_ID: Final = ids.from_bits("ctl_", b"ledger's own....")
 _numbers = itertools.count(1)
+
+
+class TickingClock(FakeClock):
+    """A clock that moves a millisecond a look, so that ledger entries have an order."""
+
+    def now(self) -> datetime:
+        self.instant += timedelta(milliseconds=1)
+        return self.instant
 
 
 class QuietJournal:
@@ -202,7 +210,7 @@ def build(
     database: Database, store: ObjectStore, root: Path, *, clock: Clock | None = None
 ) -> VaultStack:
     """Make a vault with one controller in an empty database."""
-    clock = clock or FakeClock()
+    clock = clock or TickingClock()
     providers = Providers((LocalProvider((root / "epochs", root / "epochs-2")),))
     places = Places((FolderPlace(root / "blobs"), FolderPlace(root / "blobs-2")))
     keyring = Keyring(database, providers, places, clock, "test-1")
