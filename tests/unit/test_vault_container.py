@@ -273,7 +273,7 @@ def test_a_sequence_cut_early_ends_in_an_error_after_what_it_gave() -> None:
     recording = seal_recording(LONG)
     body = recording.data[BODY_AT:]
     cut = body[: HEAD_BYTES + 2 * SEALED_CHUNK]
-    given_out = []
+    given_out: list[bytes] = []
     with pytest.raises(IntegrityFailure):
         given_out.extend(open_sequence(recording.dek(), context(recording.subject), [cut]))
     assert len(b"".join(given_out)) <= 2 * CHUNK
