@@ -23,7 +23,7 @@ CLOCK_CALLS: Final = frozenset({"now", "utcnow", "today", "time", "monotonic", "
 IO_CALLS: Final = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
 MIGRATION_IMPORTS: Final = frozenset({"__future__", "alembic", "sqlalchemy"})
 SPOOLING: Final = frozenset({"UploadFile", "Form", "File"})
-MACHINE_PATHS: Final = re.compile(r"(?<![\w.])/(?:work|root|home)/[\w.]|/tmp/w\b|\.\./shared\b")
+MACHINE_PATHS: Final = re.compile(r"(?<![\w.])/(?:work|root|home)/[\w.]|/tmp/[w]\b|\.\./shared\b")
 LABEL: Final = re.compile(rb"oubliette/[a-z0-9-]+/v[0-9]+")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -110,19 +110,19 @@ def impure_calls(name: str, source: str) -> list[str]:
 
 
 def inherited_code(
-    name: str, source: str, *, ours: frozenset[str], allowed: frozenset[str]
+    name: str, source: str, *, ours: frozenset[str], allowed: re.Pattern[str]
 ) -> list[str]:
     """No class inherits from another one of ours: code is shared by calling it."""
     return [
         f"{name}: {one.name} inherits from {_last_name(base)}"
         for one in _classes(source)
         for base in one.bases
-        if _last_name(base) in ours - allowed
+        if isinstance(base, ast.Name) and base.id in ours and not allowed.search(base.id)
     ]
 
 
 def unfrozen_dataclasses(name: str, source: str) -> list[str]:
-    """A dataclass is frozen unless its module assigns to one of its fields: state by nature."""
+    """A dataclass is frozen unless it, or its module, assigns to its attributes: state by nature."""
     assigned = _assigned_attributes(source)
     found = []
     for one in _classes(source):
@@ -131,7 +131,7 @@ def unfrozen_dataclasses(name: str, source: str) -> list[str]:
             for part in one.body
             if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
         }
-        if _is_unfrozen(one) and not fields & assigned:
+        if _is_unfrozen(one) and not (fields & assigned or _assigns_to_self(one)):
             found.append(f"{name}: dataclass {one.name} is not frozen")
     return found
 
@@ -239,6 +239,16 @@ def _assigned_attributes(source: str) -> set[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             found.add(node.attr)
     return found
+
+
+def _assigns_to_self(one: ast.ClassDef) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+        for node in ast.walk(one)
+    )
 
 
 def _first_line(function: Function) -> int:
