@@ -2,20 +2,24 @@
 
 Everything happens while the pointer's row is held, so the pointer cannot move meanwhile:
 
-1. the pointer's blob is read whole from enough places and opens under the pointer's key; its cover
+1. every provider lists its keys of the controller;
+2. the pointer's blob is read whole from enough places and opens under the pointer's key; its cover
    holds none of the targets;
-2. every key of the controller, in every provider, made for the pointer's epoch or an earlier one is
-   destroyed, except the pointer's own: also those of attempts that never became the pointer;
-3. every provider lists none of them any more, and the pointer's key still opens the blob.
+3. every listed key but the pointer's own is destroyed, whatever epoch it was made for: those of
+   earlier pointers, and those of attempts that never became one;
+4. every provider lists none of them any more, and the pointer's key still opens the blob.
 
 Anything else than that, a provider that does not answer first of all, leaves the shred unfinished:
-it is run again. It may run any number of times and never touches a key of a later epoch, which may
-be an attempt under way.
+it is run again, any number of times.
+
+A key of a later epoch may be an attempt under way. Losing it costs that attempt its work and
+nothing else, because a pointer moves only after its key was proved alive while the row was held.
+Sparing it would be worse: after an old database came back it may open what is being shredded here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.db import Database
@@ -57,17 +61,18 @@ class Destruction:
             pointer = store.hold(connection, controller_id)
             if pointer is None:
                 raise KeyUnavailable(what="key-tree", controller_id=controller_id)
+            doomed = self._others(pointer)
             self._prove_open(pointer, targets)
-            destroyed = self._destroy_others(pointer)
+            self._destroy(doomed, pointer)
             self._confirm(pointer)
             destroyed_at = self.database.now(connection)
             store.set_destroyed(connection, controller_id, pointer.epoch - 1)
-        touched = {provider for provider, _ in destroyed} | {pointer.provider_uri}
+        touched = {provider.uri for provider, _ in doomed} | {pointer.provider_uri}
         return ShredOutcome(
             pointer=pointer,
             destroyed_at=destroyed_at,
             provider_uris=tuple(sorted(touched)),
-            destroyed_key_ids=tuple(sorted(key_id for _, key_id in destroyed)),
+            destroyed_key_ids=tuple(sorted(key_id for _, key_id in doomed)),
             limits=self._limits(touched),
         )
 
@@ -86,34 +91,35 @@ class Destruction:
                 what="cover", controller_id=pointer.controller_id, epoch=pointer.epoch
             ) from err
 
-    def _destroy_others(self, pointer: Pointer) -> list[tuple[str, str]]:
-        destroyed = []
+    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, str]]:
+        """Return every key of the controller but the pointer's own."""
         try:
-            for provider in self.providers:
-                for key_id in list(_others(provider, pointer)):
-                    provider.destroy(key_id)
-                    destroyed.append((provider.uri, key_id))
+            return [
+                (provider, key.key_id)
+                for provider in self.providers
+                for key in provider.list_keys(pointer.controller_id)
+                if (provider.uri, key.key_id) != (pointer.provider_uri, pointer.key_id)
+            ]
         except KeyUnavailable as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
-        return destroyed
+
+    def _destroy(self, doomed: Sequence[tuple[KeyProvider, str]], pointer: Pointer) -> None:
+        try:
+            for provider, key_id in doomed:
+                provider.destroy(key_id)
+        except KeyUnavailable as err:
+            raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
 
     def _confirm(self, pointer: Pointer) -> None:
         """Ask each provider once more, in the session in which the pointer's key still works."""
+        left = self._others(pointer)
+        if left:
+            raise DestructionUnconfirmed(controller_id=pointer.controller_id, keys=len(left))
         try:
-            left = [key_id for one in self.providers for key_id in _others(one, pointer)]
             self.covers.open(pointer).close()
         except (KeyUnavailable, KeyMissing, IntegrityFailure) as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
-        if left:
-            raise DestructionUnconfirmed(controller_id=pointer.controller_id, keys=len(left))
 
     def _limits(self, uris: set[str]) -> tuple[str, ...]:
         limits = {limit for one in self.providers if one.uri in uris for limit in one.limits}
         return tuple(sorted(limits))
-
-
-def _others(provider: KeyProvider, pointer: Pointer) -> Iterator[str]:
-    for key in provider.list_keys(pointer.controller_id):
-        is_current = (provider.uri, key.key_id) == (pointer.provider_uri, pointer.key_id)
-        if key.tag.epoch <= pointer.epoch and not is_current:
-            yield key.key_id

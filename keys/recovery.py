@@ -166,17 +166,10 @@ class Recovery:
                 self._store.insert(connection, after, at=at)
             else:
                 self._store.move(connection, before, after, at=at)
-            self._prove_open(after)
+            self._covers.prove_alive(after)
             self._store.set_destroyed(connection, controller_id, min(0, after.epoch - 2))
             if is_journaled:
                 self.journal.epoch_changed(connection, before=before, after=after, at=at)
-
-    def _prove_open(self, after: Pointer) -> None:
-        """With the row held, nobody who gave the attempt up can destroy its key any more."""
-        try:
-            self._covers.open(after).close()
-        except (KeyMissing, IntegrityFailure, KeyUnavailable) as err:
-            raise PointerMoved(controller_id=after.controller_id) from err
 
     def _tidy(self, pointer: Pointer) -> None:
         """Drop blobs of epochs that are over: their keys are destroyed, nobody can point to them.

@@ -1,11 +1,15 @@
 """Shredding: leaves of a controller's tree become unusable for good (steps 2 to 7).
 
     2  read the pointer P = {e, k, d}, compute the newer cover, prove it
-    3  create the key k' for e + 1, read P again: nothing is written before this
+    3  create the key k' for e', read P again: nothing is written before this
     4  write the blob to the places, enough must confirm; read it back and open it
-    5  compare-and-set P to {e + 1, k', d'}, with the journal's entry, in one transaction
-    6  destroy every other key up to e + 1 (``destruction``)
+    5  compare-and-set P to {e', k', d'}, with the journal's entry, in one transaction in which the
+       key was proved alive
+    6  destroy every other key (``destruction``)
     7  wait until no other process can hold the older cover (``lease``)
+
+The epoch e' is one above e and above that of every living key: after an old database came back,
+there may be keys of a history that the pointer does not know.
 
 Steps 1, 8 and 9 belong to ``retention.erase``. Each step may run twice. A crash before 5 leaves a
 key and a blob that are not the pointer: the next step 6 destroys that key, because it names keys by
@@ -79,7 +83,7 @@ class Shredder:
             DestructionUnconfirmed: the targets are out of the cover, an older key may still exist.
             KeyUnavailable, FsyncFailed, PointerMoved, DatabaseUnavailable: not done; run again.
         """
-        return self._shred(controller_id, targets, None)
+        return self._shred(controller_id, targets)
 
     def migrate(self, controller_id: str, provider_uri: str) -> ShredOutcome:
         """Move a controller's key to another provider, as one epoch change that punctures nothing.
@@ -87,11 +91,24 @@ class Shredder:
         Raises:
             KeyUnavailable: the provider is not among the settings; else like ``puncture``.
         """
-        target = self.providers.at(provider_uri)
-        return self._shred(controller_id, (), target)
+        return self._shred(controller_id, (), self.providers.at(provider_uri))
+
+    def renew_epoch(self, controller_id: str) -> ShredOutcome:
+        """Change the epoch and puncture nothing: no change that began before can end afterwards.
+
+        A restore needs this: someone who read the pointer before it may still be at work.
+
+        Raises:
+            Like ``puncture``.
+        """
+        pointer = self._store.read(controller_id)
+        return self._shred(controller_id, (), self.providers.at(pointer.provider_uri))
 
     def _shred(
-        self, controller_id: str, targets: Sequence[NodeRange], into: KeyProvider | None
+        self,
+        controller_id: str,
+        targets: Sequence[NodeRange],
+        into: KeyProvider | None = None,
     ) -> ShredOutcome:
         with self._locks.hold(controller_id):
             outcome = self._change_and_destroy(controller_id, targets, into)
@@ -108,17 +125,22 @@ class Shredder:
         raise PointerMoved(controller_id=controller_id)
 
     def change(
-        self,
-        controller_id: str,
-        targets: Sequence[NodeRange],
-        into: KeyProvider | None = None,
+        self, controller_id: str, targets: Sequence[NodeRange], into: KeyProvider | None = None
     ) -> None:
-        """Run steps 2 to 5; nothing at all when no target is left in the cover."""
+        """Run steps 2 to 5; nothing at all when no target is left in the cover.
+
+        Args:
+            controller_id: whose tree.
+            targets: nodes to puncture.
+            into: the provider that makes the key, also when nothing is punctured.
+
+        Raises:
+            PointerMoved: another shredder was first; start over.
+        """
         with self._leases.hold(controller_id) as lease, self._covers.open(lease.pointer) as old:
-            provider = into or self.providers.at(lease.pointer.provider_uri)
-            is_there = provider.uri == lease.pointer.provider_uri
-            if is_there and not any(old.holds_any(target) for target in targets):
+            if into is None and not any(old.holds_any(target) for target in targets):
                 return
+            provider = into or self.providers.at(lease.pointer.provider_uri)
             with old.punctured(targets) as new:
                 check_successor(old, new, targets)
                 old.close()
@@ -126,7 +148,8 @@ class Shredder:
 
     def _replace(self, lease: RunLease, provider: KeyProvider, new: Cover) -> None:
         before = lease.pointer
-        key = self._covers.fresh_key(before.controller_id, before.epoch + 1, provider)
+        epoch = self._epoch_after(before)
+        key = self._covers.fresh_key(before.controller_id, epoch, provider)
         try:
             self.make_key(lease, key)
             after = self.write_blob(lease, key, new)
@@ -140,6 +163,10 @@ class Shredder:
                 raise PointerMoved(controller_id=before.controller_id) from err
             raise
         self.keyring.follow(after, new)
+
+    def _epoch_after(self, pointer: Pointer) -> int:
+        keys = [key for one in self.providers for key in one.list_keys(pointer.controller_id)]
+        return 1 + max([pointer.epoch, *(key.tag.epoch for key in keys)])
 
     def make_key(self, lease: RunLease, key: EpochKey) -> None:
         """Step 3: create the key, then read the pointer again; nothing was written until here.
@@ -166,6 +193,8 @@ class Shredder:
     def set_pointer(self, before: Pointer, after: Pointer) -> None:
         """Step 5: compare-and-set the pointer together with the journal's entry.
 
+        With the row held, nobody's step 6 can destroy the key between its proof and the commit.
+
         Raises:
             PointerMoved: another shredder was first; nothing was changed.
             DatabaseUnavailable: whether it was changed is not known.
@@ -173,6 +202,7 @@ class Shredder:
         with self.database.transaction() as connection:
             at = self.database.now(connection)
             self._store.move(connection, before, after, at=at)
+            self._covers.prove_alive(after)
             self.journal.epoch_changed(connection, before=before, after=after, at=at)
 
     def destroy_older(self, controller_id: str, targets: Sequence[NodeRange]) -> ShredOutcome:
