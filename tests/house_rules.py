@@ -122,7 +122,7 @@ def inherited_code(
 
 
 def unfrozen_dataclasses(name: str, source: str) -> list[str]:
-    """A dataclass is frozen unless it, or its module, assigns to its attributes: state by nature."""
+    """A dataclass is frozen unless something assigns to its attributes: state by nature."""
     assigned = _assigned_attributes(source)
     found = []
     for one in _classes(source):
