@@ -24,12 +24,32 @@ from api.envelope import Envelope, note_problem
 from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
 from api.openapi import install_openapi
 from api.problems import problem_response
-from api.routes import health
-from api.wiring import Service
+from api.routes import (
+    campaigns,
+    deposit_keys,
+    deposits,
+    erasures,
+    health,
+    holds,
+    ledger,
+    listen_audio,
+    listens,
+    recordings,
+)
+from api.service import Service
 from core.errors import InvalidRequest, OublietteError
 
-ROUTERS: Final = (health.router,)
-BYTE_ROUTES: Final[tuple[BaseRoute, ...]] = ()
+ROUTERS: Final = (
+    health.router,
+    campaigns.router,
+    deposit_keys.router,
+    recordings.router,
+    listens.router,
+    holds.router,
+    erasures.router,
+    ledger.router,
+)
+BYTE_ROUTES: Final[tuple[BaseRoute, ...]] = (*deposits.ROUTES, *listen_audio.ROUTES)
 THREADS: Final = 80
 _WHERE_MAX: Final = 20
 
@@ -56,6 +76,7 @@ def build_api(service: Service) -> FastAPI:
     )
     api.state.service = service
     api.state.stream_slots = asyncio.Semaphore(service.settings.streams_max)
+    api.state.upload_slots = service.upload_slots
     for route in BYTE_ROUTES:
         api.router.routes.append(route)
     for router in ROUTERS:

@@ -76,6 +76,13 @@ class RouteNotFound(ApiError):
     title = "There is nothing at this address."
 
 
+class EntryNotFound(ApiError):
+    """No such ledger entry within the actor's controller and campaigns."""
+
+    code = "entry-not-found"
+    title = "No such ledger entry."
+
+
 class MethodNotAllowed(ApiError):
     """The path exists, the method does not; facts list those that do."""
 

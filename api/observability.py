@@ -11,6 +11,7 @@ the log keeps type and places in the code, never its message, which may quote wh
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -29,7 +30,8 @@ FIELDS: Final = frozenset(
         "count", "cut", "erasure_id", "recording_id", "campaign_id", "epoch", "checks", "signal",
     }
 )  # fmt: skip
-OUR_LOGGERS: Final = "oubliette"
+OUR_LOGGERS: Final = ("oubliette", "core", "keys", "vault", "retention")
+_HARMLESS: Final = re.compile(r"(?!.*[0-9]{7})[A-Za-z0-9_:./ -]{0,120}")  # no number to call
 _PLACES_MAX: Final = 12
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
@@ -51,7 +53,8 @@ def configure_logging(stream: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers = [ForeignLines()]
     root.setLevel(logging.WARNING)
-    logging.getLogger(OUR_LOGGERS).setLevel(logging.INFO)
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "apscheduler"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -99,16 +102,31 @@ class ForeignLines(logging.Handler):
     """Turns lines of libraries into ours, without the values they were given.
 
     Packages below ``api`` log through ``logging`` under ``oubliette.*`` and name their fields in
-    ``extra``; those that ``FIELDS`` knows are kept.
+    ``extra``; those that ``FIELDS`` knows are kept, and the message is written out when all its
+    arguments are numbers, ids, codes or errors of ours.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the message's template; its arguments and an exception's message stay out."""
         fields: dict[str, object] = {"logger": record.name}
-        if record.name.startswith(OUR_LOGGERS):
+        ours = record.name.partition(".")[0] in OUR_LOGGERS
+        if ours:
             fields |= {name: value for name, value in vars(record).items() if name in FIELDS}
         if record.exc_info and record.exc_info[1]:
             fields |= fault_fields(record.exc_info[1])
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        if ours and record.args and all(map(_is_harmless, _arguments(record))):
+            template = record.getMessage()
         level = min(max(record.levelno // 10 * 10, logging.INFO), logging.CRITICAL)
         log().log(level, template[:200], **fields)
+
+
+def _arguments(record: logging.LogRecord) -> list[object]:
+    return list(record.args) if isinstance(record.args, tuple) else [record.args]
+
+
+def _is_harmless(value: object) -> bool:
+    """Tell whether an argument is a number, an id, a code, or an error of ours."""
+    if isinstance(value, int | float | OublietteError):
+        return True
+    return isinstance(value, str) and bool(_HARMLESS.fullmatch(value))

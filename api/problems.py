@@ -33,6 +33,7 @@ STATUS: Final[Mapping[str, int]] = {
     "listen-denied": 403,
     "campaign-not-found": 404,
     "deposit-key-not-found": 404,
+    "entry-not-found": 404,
     "erasure-not-found": 404,
     "hold-not-found": 404,
     "listen-not-found": 404,

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,7 @@ class Readiness:
         draining: set once the process is shutting down.
     """
 
-    checks: Mapping[str, Check]
+    checks: dict[str, Check]
     metrics: Metrics
     draining: threading.Event = field(default_factory=threading.Event)
     _failing: tuple[str, ...] = ()

@@ -1,18 +1,50 @@
 """Shapes of requests and answers, as OpenAPI shows them; what they mean is decided by the flows.
 
-Requests refuse members nobody knows and never coerce ("1" is no number, 1 is no text).
+Requests refuse members nobody knows and never coerce ("1" is no number, 1 is no text). Answers are
+read off the flows' own values: a member has the name it has there.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from api.limits import LIMITS
+from core.clock import to_text
+from vault.access import PURPOSES
 
 _TIME_EXAMPLE: Final = "2026-03-02T09:30:00.000Z"
 
+
+def _spelt(value: object) -> object:
+    return to_text(value) if isinstance(value, datetime) else value
+
+
+def _hex(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+Instant = Annotated[
+    str,
+    BeforeValidator(_spelt),
+    Field(json_schema_extra={"format": "date-time"}, examples=[_TIME_EXAMPLE]),
+]
+Digest = Annotated[str, BeforeValidator(_hex), Field(pattern=r"^[0-9a-f]{64}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$", examples=["winter-sale"])]
-Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[_TIME_EXAMPLE])]
+Purpose = Annotated[str, Field(max_length=40, description=", ".join(PURPOSES))]
+Reason = Annotated[
+    str,
+    Field(
+        max_length=4 * LIMITS.reason_max_characters,
+        description=(
+            f"{LIMITS.reason_min_characters} to {LIMITS.reason_max_characters} characters "
+            "after trimming, at least two words."
+        ),
+        examples=["Request of the data subject of 2 March"],
+    ),
+]
 
 
 class Request(BaseModel):

@@ -8,6 +8,7 @@ is zeroed and the database closed. A second signal cuts everything.
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +49,10 @@ class Server:
         log().info("stopped")
         return 0 if self.uvicorn.started else 1
 
+    def wait_started(self, timeout_s: float) -> bool:
+        """Wait until requests are taken; False when that does not happen in time."""
+        return self.uvicorn.ready.wait(timeout_s) and self.uvicorn.started
+
     def stop(self) -> None:
         """Ask for an orderly end, from any thread."""
         self.uvicorn.should_exit = True
@@ -80,6 +85,14 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and take connections; tell whoever waits for that."""
+        try:
+            await super().startup(sockets)
+        finally:
+            self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: not ready, no new connection, streams end, uploads finish."""

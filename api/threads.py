@@ -94,9 +94,13 @@ class Threads:
         """Return the names of threads that are gone or failing."""
         return [one.name for one in self.watched if one.failing]
 
-    def end(self) -> None:
-        """Stop every thread, the last started first."""
+    def ask_end(self) -> None:
+        """Ask every thread to stop; returns at once."""
         for one in self.watched:
             one.stop.set()
+
+    def end(self) -> None:
+        """Stop every thread, the last started first."""
+        self.ask_end()
         for one in reversed(self.watched):
             one.end()

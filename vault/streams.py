@@ -127,6 +127,13 @@ class Streams:
             for stream in live.streams if live is not None else ():
                 stream.cut = True
 
+    def cut_everything(self) -> None:
+        """Tell every request of this process to stop before its next batch: it is shutting down."""
+        with self._lock:
+            for live in self._tickets.values():
+                for stream in live.streams:
+                    stream.cut = True
+
     def running(self, listen_id: str) -> bool:
         """Tell whether a request of this ticket still runs in this process."""
         with self._lock:

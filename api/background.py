@@ -1,0 +1,147 @@
+"""What runs by itself beside the requests, and what readiness asks."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from api.errors import NotReady
+from api.observability import log
+from api.readiness import Check, room_for
+from api.service import Service
+from api.settings import Settings
+from api.threads import Watched, Work, every
+from core.migrate import check_schema
+from keys.recovery import Recovery
+from retention.erase import Erase
+from retention.scheduler import Every, Scheduler
+from retention.sweep import Sweep
+from vault.attempt import REFRESH_EVERY_S
+from vault.errors import LedgerUnavailable
+from vault.ledger.append import QUEUE_LAG_MAX_MS
+
+LEASES_EVERY_S: Final = 5.0
+LEASE_ENDS_EVERY_S: Final = 1.0
+LISTENS_EVERY_S: Final = 5.0
+ERASURES_EVERY_S: Final = 10.0
+ERASURE_SOON_S: Final = 0.3
+RECOVERY_EVERY_S: Final = 300.0
+ROOM_FACTOR: Final = 2
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """The sweep as the scheduler runs it; its report goes to the log as counts."""
+
+    sweep: Sweep
+
+    def run(self) -> None:
+        """Run one sweep."""
+        report = self.sweep.run()
+        log().info("swept", count=report.erased, facts={"overdue": report.overdue})
+        for failure in report.failures:
+            log().warning("sweep-part-waits", facts={"part": failure})
+
+
+@dataclass(frozen=True)
+class RecoveryJob:
+    """Recovery on a timer: what a dead shredder left is found and finished."""
+
+    recovery: Recovery
+
+    def run(self) -> None:
+        """Recover every controller; failures are in the log."""
+        self.recovery.recover_all()
+
+
+def erasures_work(erase: Erase, due: threading.Event) -> Work:
+    """Make work that goes on with erasures: when woken, and every 10 s."""
+
+    def work(stop: threading.Event) -> None:
+        while not stop.is_set():
+            woken = due.wait(ERASURES_EVERY_S)
+            due.clear()
+            if stop.is_set():
+                return
+            if erase.resume_all() and woken:
+                stop.wait(ERASURE_SOON_S)  # the checkpoint over the shred, then its certificate
+                erase.resume_all()
+
+    return work
+
+
+def scheduler_work(scheduler: Scheduler) -> Work:
+    """Make work that keeps the scheduler running until it is told to stop."""
+
+    def work(stop: threading.Event) -> None:
+        scheduler.start()
+        try:
+            stop.wait()
+        finally:
+            scheduler.stop()
+
+    return work
+
+
+def scheduled(sweep: Sweep, recovery: Recovery, settings: Settings) -> Scheduler:
+    """Return the scheduler with its jobs."""
+    return Scheduler(
+        (
+            Every("sweep", SweepJob(sweep), settings.sweep_every_s),
+            Every("recovery", RecoveryJob(recovery), RECOVERY_EVERY_S),
+        )
+    )
+
+
+def watched_threads(service: Service) -> list[Watched]:
+    """Return every background thread of a service, in the order they start."""
+    work: dict[str, Work] = {
+        "leases": every(LEASES_EVERY_S, service.keyring.renew_all),
+        "lease-ends": every(LEASE_ENDS_EVERY_S, service.keyring.drop_ended),
+        "sequencer": service.sequencer.serve,
+        "attempts": every(REFRESH_EVERY_S, service.attempts.refresh),
+        "listens": every(LISTENS_EVERY_S, service.listen_accounts.close_ended),
+        "erasures": erasures_work(service.erase, service.erasure_due),
+        "scheduler": scheduler_work(service.scheduler),
+    }
+    return [Watched(name, one, service.metrics) for name, one in work.items()]
+
+
+def readiness_checks(service: Service) -> dict[str, Check]:
+    """Return what must pass before requests are sent here."""
+    ports, settings = service.ports, service.settings
+
+    def ledger_in_time() -> None:
+        lag_ms = service.ledger.queue_lag_ms()
+        if lag_ms > QUEUE_LAG_MAX_MS:
+            raise LedgerUnavailable(why="queue-lag", lag_ms=lag_ms)
+
+    def threads_work() -> None:
+        failing = service.threads.failing()
+        if failing:
+            raise NotReady(checks=failing)
+
+    return {
+        "database": lambda: check_schema(ports.database),
+        "store": ports.store.check,
+        "ledger-store": ports.ledger_store.check,
+        "space": room_for(
+            local_folders(settings), free_bytes=ROOM_FACTOR * settings.recording_max_bytes
+        ),
+        "ledger": ledger_in_time,
+        "keys": lambda: service.keyring.warm(ports.vault.ledger_controller_id),
+        "threads": threads_work,
+    }
+
+
+def local_folders(settings: Settings) -> list[Path]:
+    """Return the folders on this machine that fill as recordings come in."""
+    found = [settings.data_dir]
+    for uri in (settings.store_uri, settings.ledger_uri):
+        parts = urlsplit(uri)
+        if parts.scheme == "file":
+            found.append(Path(unquote(parts.path)))
+    return found

@@ -1,0 +1,182 @@
+"""The service as one value: its ports, its flows, and how it starts, drains and stops.
+
+Order of a start: the ledger is what was published, or more; key material is recovered; leases are
+taken; what earlier runs left is closed; only then the threads run and requests come in. Order of a
+stop: no more requests, streams cut, threads ended, counters saved, covers zeroed, database closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+
+from api.auth import Authenticator
+from api.directory import Vault, controller_ids
+from api.instance import Claim
+from api.limits import PersonalRate, Slots
+from api.metrics import Metrics
+from api.observability import fault_fields, log
+from api.readiness import Readiness
+from api.settings import Settings
+from api.threads import Threads
+from core.db import Database
+from core.errors import OublietteError
+from core.ports import Clock
+from keys.blobs import Places
+from keys.errors import KeyUnavailable
+from keys.keyring import Keyring
+from keys.providers.registry import Providers
+from keys.recovery import Recovery
+from keys.shred import Shredder
+from keys.signing import NoteSigner, Pseudonyms
+from retention.erase import Erase
+from retention.gate import Gate
+from retention.hold import Holds
+from retention.policies import Policies
+from retention.scheduler import Scheduler
+from retention.sweep import Sweep
+from vault.attempt import Attempts
+from vault.campaign import Campaigns
+from vault.catalogue import Catalogue
+from vault.cursor import Cursors
+from vault.deposit import Deposit
+from vault.deposit_keys import DepositKeys
+from vault.ledger.append import Ledger
+from vault.ledger.sequence import Sequencer
+from vault.listen import Listens
+from vault.listen_account import ListenAccounts
+from vault.listen_history import ListenHistory
+from vault.open_audio import Player
+from vault.ports import ObjectStore
+from vault.receipt import Receipts
+from vault.search import Searches
+from vault.search_job import SearchJobs
+from vault.streams import Streams
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything outside the process that a service works with."""
+
+    database: Database
+    store: ObjectStore
+    ledger_store: ObjectStore
+    providers: Providers
+    places: Places
+    vault: Vault
+    signer: NoteSigner
+    pseudonyms: Pseudonyms
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Service:
+    """Every flow of one process, and what watches over them."""
+
+    settings: Settings
+    ports: Ports
+    metrics: Metrics
+    readiness: Readiness
+    claim: Claim
+    authenticator: Authenticator
+    listen_rate: PersonalRate
+    search_rate: PersonalRate
+    upload_slots: Slots
+
+    keyring: Keyring
+    shredder: Shredder
+    recovery: Recovery
+
+    ledger: Ledger
+    sequencer: Sequencer
+    receipts: Receipts
+
+    gate: Gate
+    cursors: Cursors
+    campaigns: Campaigns
+    deposit_keys: DepositKeys
+    attempts: Attempts
+    deposit: Deposit
+    catalogue: Catalogue
+    streams: Streams
+    listens: Listens
+    listen_accounts: ListenAccounts
+    listen_history: ListenHistory
+    player: Player
+    searches: Searches
+    search_jobs: SearchJobs
+
+    policies: Policies
+    holds: Holds
+    erase: Erase
+    sweep: Sweep
+    scheduler: Scheduler
+    threads: Threads = field(default_factory=Threads)
+    erasure_due: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Bring everything together, then let the threads run.
+
+        Raises:
+            NotReady: another server runs on this embedded vault.
+            LedgerCorrupt, KeysLost and others: it would not be safe to serve.
+        """
+        self.claim.take()
+        self.open_up()
+        self.search_jobs.fail_orphans()
+        self._close_earlier_runs()
+        self.threads.start()
+
+    def open_up(self) -> None:
+        """Check the ledger, recover and lease key material: what any command needs first.
+
+        Raises:
+            LedgerCorrupt: the published ledger is not the one of this database.
+            KeysLost, KeyUnavailable, DestructionUnconfirmed: of the first controller that failed.
+        """
+        self.sequencer.check()
+        for recovered in self.recovery.recover_all():
+            if recovered.error is not None and not recovered.error.retryable:
+                raise recovered.error
+        for controller_id in (
+            self.ports.vault.ledger_controller_id,
+            *controller_ids(self.ports.database),
+        ):
+            with contextlib.suppress(KeyUnavailable):
+                self.keyring.warm(controller_id)
+
+    def drain(self) -> None:
+        """Refuse what is new, cut what streams; uploads under way may end."""
+        self.readiness.draining.set()
+        self.streams.cut_everything()
+
+    def stop(self) -> None:
+        """End threads, save what is counted, zero key material, close the database."""
+        self.drain()
+        self.threads.ask_end()
+        self.erasure_due.set()
+        self.threads.end()
+        self.search_jobs.close()
+        for last in (self.listen_accounts.save_counters, self._order_last_entries):
+            try:
+                last()
+            except OublietteError as error:
+                log().warning("stop-step-failed", **fault_fields(error))
+        self.keyring.close()
+        self.ports.database.close()
+        self.claim.give_back()
+
+    def finish_soon(self, erasure_id: str) -> None:
+        """Wake the thread that goes on with erasures."""
+        del erasure_id
+        self.erasure_due.set()
+
+    def _order_last_entries(self) -> None:
+        self.sequencer.run_once()
+
+    def _close_earlier_runs(self) -> None:
+        """End the attempts of earlier runs at once where this is surely the only process."""
+        if self.claim.exclusive:
+            with self.ports.database.transaction() as connection:
+                self.attempts.mark_dead(connection, silent_s=0)

@@ -1,0 +1,150 @@
+"""The composition root: the one place that joins the packages into a service.
+
+``open_ports`` opens what lies outside the process; ``assemble`` builds every flow on top of it and
+touches nothing. Tests put their own port between the two with ``dataclasses.replace``.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from api import wiring_flows as flows
+from api.auth import Authenticator
+from api.background import readiness_checks, scheduled, watched_threads
+from api.claims import TokenRules
+from api.directory import Directory, find_vault
+from api.documents import HttpDocuments
+from api.instance import Claim
+from api.issuer import EmbeddedIssuer
+from api.jwks import FixedKeys, IssuerKeys
+from api.limits import LIMITS, PersonalRate, Slots
+from api.metrics import Metrics
+from api.ports import TokenKeys
+from api.readiness import Readiness
+from api.service import Ports, Service
+from api.settings import Settings
+from api.store_place import open_blob_place
+from core.clock import SystemClock
+from core.db import Database, open_database
+from core.migrate import check_schema, migrate
+from keys.blobs import Places
+from keys.providers.registry import Providers, open_provider
+from keys.signing import NoteSigner, Pseudonyms
+from vault.deposit_keys import DepositKeys
+from vault.search_job import SearchJobs
+from vault.stores.registry import open_store
+
+__all__ = ["Ports", "Service", "assemble", "open_ports", "open_vault_database"]
+
+
+def open_vault_database(settings: Settings) -> Database:
+    """Open the database; an embedded one is brought to this program's schema first.
+
+    Raises:
+        SchemaMismatch: it is not migrated (production), or newer than this program.
+        UnsafeDatabase, DatabaseUnavailable.
+    """
+    if settings.database_uri.startswith("sqlite:///"):
+        path = Path(settings.database_uri.removeprefix("sqlite:///"))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = open_database(settings.database_uri)
+    if settings.production:
+        check_schema(database)
+    else:
+        migrate(database)
+    return database
+
+
+def open_ports(settings: Settings) -> Ports:
+    """Open database, stores, key providers, places and signing key of an initialised vault.
+
+    Raises:
+        NotInitialised: ``oubliette init`` has not run.
+        SchemaMismatch, UnsafeDatabase, InvalidRequest, KeyUnavailable, StoreUnavailable.
+    """
+    database = open_vault_database(settings)
+    vault = find_vault(database)
+    return Ports(
+        database=database,
+        store=open_store(settings.store_uri),
+        ledger_store=open_store(settings.ledger_uri),
+        providers=Providers(tuple(open_provider(uri) for uri in settings.keys_uris)),
+        places=Places(tuple(open_blob_place(uri, database) for uri in settings.blob_places)),
+        vault=vault,
+        signer=NoteSigner.load_or_create(settings.signing_key_uri, vault.ledger_origin),
+        pseudonyms=Pseudonyms.load_or_create(settings.signing_key_uri),
+        clock=SystemClock(),
+    )
+
+
+def assemble(ports: Ports, settings: Settings) -> Service:
+    """Build every flow of a service; nothing runs and nothing is touched before ``start``."""
+    metrics = Metrics()
+    core = flows.core(ports)
+    taking = flows.taking(ports, settings, core)
+    listening = flows.listening(ports, core)
+    ending = flows.ending(ports, settings, core, taking=taking, listening=listening)
+    searches = flows.searches(ports, settings, core)
+    service = Service(
+        settings=settings,
+        ports=ports,
+        metrics=metrics,
+        claim=Claim(None if settings.production else settings.data_dir / "serve.lock"),
+        authenticator=_authenticator(ports, settings, metrics, taking.deposit_keys),
+        listen_rate=PersonalRate("listens", LIMITS.listens_a_minute),
+        search_rate=PersonalRate("searches", LIMITS.searches_a_minute),
+        upload_slots=Slots(
+            "uploads", settings.uploads_max, metrics.slots_taken.labels("uploads").set
+        ),
+        searches=searches,
+        search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
+        scheduler=scheduled(ending.sweep, core.recovery, settings),
+        readiness=Readiness({}, metrics),
+        **vars(core),
+        **vars(taking),
+        **vars(listening),
+        **vars(ending),
+    )
+    service.threads.watched.extend(watched_threads(service))
+    service.readiness.checks.update(readiness_checks(service))
+    return service
+
+
+def _authenticator(
+    ports: Ports, settings: Settings, metrics: Metrics, deposit_keys: DepositKeys
+) -> Authenticator:
+    rules = TokenRules(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        algorithms=settings.oidc_algorithms,
+        lifetime_max_s=settings.oidc_token_lifetime_max_s,
+        roles=settings.oidc_claim_roles,
+        controller=settings.oidc_claim_controller,
+        company=settings.oidc_claim_company,
+        campaigns=settings.oidc_claim_campaigns,
+    )
+    return Authenticator(
+        rules=rules,
+        keys=_token_keys(ports, settings),
+        secrets=deposit_keys,
+        controllers=Directory(ports.database, ports.clock),
+        actor_id=ports.pseudonyms.actor_id,
+        clock=ports.clock,
+        on_unknown_role=metrics.unknown_roles.inc,
+    )
+
+
+def _token_keys(ports: Ports, settings: Settings) -> TokenKeys:
+    if not settings.embedded_issuer:
+        return IssuerKeys(settings.oidc_issuer, HttpDocuments(), ports.clock)
+    return FixedKeys(embedded_issuer(settings).keys())
+
+
+def embedded_issuer(settings: Settings) -> EmbeddedIssuer:
+    """Return the issuer of an embedded vault, its key made when it is new."""
+    return EmbeddedIssuer.load_or_create(
+        f"local:{settings.keyring_dir}",
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+    )

@@ -1,0 +1,201 @@
+"""How the flows are joined: keys and ledger first, then what takes, plays and ends recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from api.observability import fault_fields, log
+from api.service import Ports
+from api.settings import Settings
+from keys import labels
+from keys.keyring import Keyring
+from keys.recovery import Recovery
+from keys.shred import Shredder
+from retention.brake import Brake
+from retention.deletion import Deletion
+from retention.erase import Erase
+from retention.expiry import Expiry
+from retention.gate import Gate
+from retention.hold import Holds
+from retention.policies import Policies
+from retention.sweep import Sweep
+from retention.upkeep import Upkeep
+from vault.attempt import Attempts
+from vault.campaign import Campaigns
+from vault.catalogue import Catalogue
+from vault.cursor import Cursors
+from vault.deposit import Deposit
+from vault.deposit_keys import DepositKeys
+from vault.ledger.append import Ledger
+from vault.ledger.journal import LedgerJournal
+from vault.ledger.sequence import Sequencer
+from vault.listen import Listens
+from vault.listen_account import ListenAccounts
+from vault.listen_history import ListenHistory
+from vault.open_audio import Player
+from vault.receipt import Receipts
+from vault.search import Searches
+from vault.streams import Streams
+
+_OWNER_BYTES: Final = 16
+
+
+@dataclass(frozen=True)
+class Core:
+    """Keys and ledger, on which everything stands."""
+
+    keyring: Keyring
+    shredder: Shredder
+    recovery: Recovery
+    ledger: Ledger
+    sequencer: Sequencer
+    receipts: Receipts
+    gate: Gate
+    cursors: Cursors
+
+
+@dataclass(frozen=True)
+class Taking:
+    """Campaigns, and what comes into them."""
+
+    campaigns: Campaigns
+    deposit_keys: DepositKeys
+    attempts: Attempts
+    deposit: Deposit
+    catalogue: Catalogue
+    policies: Policies
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Listens, their streams and accounts."""
+
+    streams: Streams
+    listens: Listens
+    listen_accounts: ListenAccounts
+    listen_history: ListenHistory
+    player: Player
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Holds, erasures and the sweep."""
+
+    holds: Holds
+    erase: Erase
+    sweep: Sweep
+
+
+def core(ports: Ports) -> Core:
+    """Join keys and ledger."""
+    owner = "run-" + ports.clock.random_bytes(_OWNER_BYTES).hex()
+    keyring = Keyring(ports.database, ports.providers, ports.places, ports.clock, owner)
+    ledger_id = ports.vault.ledger_controller_id
+    ledger = Ledger(ports.database, keyring, ports.clock, ledger_id, ports.ledger_store)
+    journal = LedgerJournal(ledger)
+    return Core(
+        keyring=keyring,
+        shredder=Shredder(
+            ports.database, ports.providers, ports.places, keyring, ports.clock, journal, owner
+        ),
+        recovery=Recovery(
+            ports.database, ports.providers, ports.places, ports.clock, journal, ledger_id
+        ),
+        ledger=ledger,
+        sequencer=Sequencer(
+            ports.database, ports.ledger_store, ports.signer, ledger, report=_report_round
+        ),
+        receipts=Receipts(ports.database, ledger, ports.signer),
+        gate=Gate(ports.database),
+        cursors=Cursors(ports.pseudonyms.mac_key(labels.CURSOR)),
+    )
+
+
+def taking(ports: Ports, settings: Settings, core: Core) -> Taking:
+    """Join what makes campaigns and takes recordings."""
+    campaigns = Campaigns(
+        ports.database, core.ledger, ports.clock, core.gate, settings.store_country
+    )
+    attempts = Attempts(ports.database, ports.clock, core.keyring.owner)
+    return Taking(
+        campaigns=campaigns,
+        deposit_keys=DepositKeys(ports.database, core.ledger, ports.clock),
+        attempts=attempts,
+        deposit=Deposit(
+            database=ports.database,
+            campaigns=campaigns,
+            attempts=attempts,
+            keyring=core.keyring,
+            store=ports.store,
+            ledger=core.ledger,
+            gate=core.gate,
+            clock=ports.clock,
+            recording_max_bytes=settings.recording_max_bytes,
+        ),
+        catalogue=Catalogue(ports.database, core.keyring, core.ledger, core.gate, core.cursors),
+        policies=Policies(ports.database, core.ledger, ports.clock),
+    )
+
+
+def listening(ports: Ports, core: Core) -> Listening:
+    """Join what grants, streams and accounts for listens."""
+    streams = Streams()
+    accounts = ListenAccounts(ports.database, core.ledger, ports.clock, streams)
+    return Listening(
+        streams=streams,
+        listens=Listens(ports.database, core.ledger, core.gate, ports.clock),
+        listen_accounts=accounts,
+        listen_history=ListenHistory(ports.database, core.ledger),
+        player=Player(ports.database, core.keyring, ports.store, accounts, streams, ports.clock),
+    )
+
+
+def ending(
+    ports: Ports, settings: Settings, core: Core, *, taking: Taking, listening: Listening
+) -> Ending:
+    """Join what protects, erases and sweeps."""
+    database, clock, region = ports.database, ports.clock, settings.phone_region
+    keyring, ledger, accounts = core.keyring, core.ledger, listening.listen_accounts
+    erase = Erase.of(
+        database=database,
+        keyring=keyring,
+        shredder=core.shredder,
+        ledger=ledger,
+        listens=accounts,
+        signer=ports.signer,
+        clock=clock,
+        region=region,
+        anchor=settings.anchor_uri or "none",
+    )
+    brake = Brake(settings.sweep_brake_min, settings.sweep_brake_share)
+    return Ending(
+        holds=Holds(database, keyring, ledger, accounts, clock, region),
+        erase=erase,
+        sweep=Sweep(
+            database=database,
+            erase=erase,
+            expiry=Expiry(database, ledger, erase.first_step, clock, brake),
+            upkeep=Upkeep(database, keyring, core.shredder, ledger, taking.attempts),
+            deletion=Deletion(database, ports.store),
+            listens=accounts,
+            ledger_retention_months=settings.ledger_retention_months,
+        ),
+    )
+
+
+def searches(ports: Ports, settings: Settings, core: Core) -> Searches:
+    """Join what opens sealed metadata in search of a person."""
+    return Searches(
+        database=ports.database,
+        keyring=core.keyring,
+        ledger=core.ledger,
+        gate=core.gate,
+        cursors=core.cursors,
+        clock=ports.clock,
+        phone_region=settings.phone_region,
+    )
+
+
+def _report_round(error: Exception) -> None:
+    log().warning("sequencer-round-failed", **fault_fields(error))
