@@ -39,6 +39,20 @@ request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
 def configure_logging(stream: TextIO = sys.stderr) -> None:
     """Send our own lines and those of every library to one stream, as JSON."""
+    configure_lines(stream)
+    root = logging.getLogger()
+    root.handlers = [ForeignLines()]
+    root.setLevel(logging.WARNING)
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "apscheduler"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.WARNING)
+
+
+def configure_lines(stream: TextIO) -> None:
+    """Send our own lines to a stream."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -50,15 +64,6 @@ def configure_logging(stream: TextIO = sys.stderr) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    root = logging.getLogger()
-    root.handlers = [ForeignLines()]
-    root.setLevel(logging.WARNING)
-    for name in OUR_LOGGERS:
-        logging.getLogger(name).setLevel(logging.INFO)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "apscheduler"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], True
-        logger.setLevel(logging.WARNING)
 
 
 def log() -> Any:

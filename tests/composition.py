@@ -10,6 +10,7 @@ Wrap a port to watch or break it: ``make_service(tmp_path, store=lambda inner: F
 from __future__ import annotations
 
 import dataclasses
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +21,15 @@ from typing import Any, Final
 
 from api.init import Initialised, initialise
 from api.issuer import TokenRequest
+from api.observability import configure_lines
 from api.server import Server
 from api.service import Service
 from api.settings import Settings, load_settings
 from api.wiring import assemble, embedded_issuer, open_ports
 from core.ports import Clock
 from vault.access import Actor
+
+configure_lines(io.StringIO())  # a test that wants to read lines gives its own stream
 
 CONTROLLER: Final = "acme"
 START_S: Final = 20.0

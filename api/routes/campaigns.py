@@ -68,7 +68,7 @@ class PolicyBody(Body):
 
     model_config: ConfigDict = json_example(  # type: ignore[misc]
         retention="P6M",
-        legal_basis="legitimate-interest",
+        legal_basis="legitimate-interests",
         balancing_text="Quality reviews of outbound calls; six months let a quarter be compared.",
         listen_purposes=["quality-control", "training", "complaint"],
         countries=["FR"],
