@@ -206,15 +206,34 @@ class VaultStack:
         return [self.ledger.open_event(one) for one in found]
 
 
+def open_keys(database: Database, root: Path, clock: Clock, owner: str) -> tuple[Keyring, Shredder]:
+    """Return keyring and shredder over two folders of keys and two of blobs."""
+    providers = Providers((LocalProvider((root / "epochs", root / "epochs-2")),))
+    places = Places((FolderPlace(root / "blobs"), FolderPlace(root / "blobs-2")))
+    keyring = Keyring(database, providers, places, clock, owner)
+    return keyring, Shredder(database, providers, places, keyring, clock, QuietJournal(), owner)
+
+
+def reopen(stack: VaultStack, database: Database, store: ObjectStore, *, owner: str) -> VaultStack:
+    """Return a vault as another process, or the next one, opens it."""
+    keyring, shredder = open_keys(database, stack.root, stack.clock, owner)
+    return replace(
+        stack,
+        database=database,
+        store=store,
+        keyring=keyring,
+        shredder=shredder,
+        ledger=Ledger(database, keyring, stack.clock, LEDGER_ID),
+        owner=owner,
+    )
+
+
 def build(
     database: Database, store: ObjectStore, root: Path, *, clock: Clock | None = None
 ) -> VaultStack:
     """Make a vault with one controller in an empty database."""
     clock = clock or TickingClock()
-    providers = Providers((LocalProvider((root / "epochs", root / "epochs-2")),))
-    places = Places((FolderPlace(root / "blobs"), FolderPlace(root / "blobs-2")))
-    keyring = Keyring(database, providers, places, clock, "test-1")
-    shredder = Shredder(database, providers, places, keyring, clock, QuietJournal(), "test-1")
+    keyring, shredder = open_keys(database, root, clock, "test-1")
     shredder.create_tree(LEDGER_ID, journaled=False)
     controller_id = ids.from_bits("ctl_", clock.random_bytes(16))
     with database.transaction() as connection:
