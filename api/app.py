@@ -158,6 +158,13 @@ def _allowed(request: Request) -> list[str]:
     return sorted({method for route in matching for method in route.methods or ()})
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    """Answer a caller that has left: nobody reads it, the log line says so."""
+    del error
+    request.scope["state"]["exchange"].code = "client-gone"
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
 def _fault(request: Request, error: Exception) -> Response:
     """Answer a fault of ours; the envelope, which sees the exception too, logs it."""
     del error
