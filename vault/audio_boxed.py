@@ -7,7 +7,6 @@ Source: ISO 14496-12 and -14 (MP4), RFC 8794 and 9559 (EBML, Matroska).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 
@@ -116,16 +115,15 @@ def _last_cluster_ticks(window: Window) -> float | None:
     at = window.tail.rfind(_CLUSTER)
     if at < 0:
         return None
+    rest = window.tail[at:]
     start, last = 0, 0
     try:
-        cluster = next(iter(_SCHEMA.load(io.BytesIO(window.tail[at:]))))
-        for count, element in enumerate(cluster):
+        cluster = next(iter(_SCHEMA.load(Window(rest, b"", len(rest)).open())))
+        for element in cluster:
             if element.name == "Timecode":
                 start = element.value
             if element.name == "SimpleBlock":
                 last = int.from_bytes(element.value[1:3], "big", signed=True)
-            if count > _ELEMENTS_MAX:
-                break
     except Exception:  # noqa: BLE001  # cut in the middle: what was found so far counts
         return float(start + last)
     return float(start + last)

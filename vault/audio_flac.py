@@ -22,8 +22,9 @@ _BLOCK_SIZES: Final = {1: 192, **{code: 144 << code for code in range(2, 6)}} | 
     code: 1 << code for code in range(8, 16)
 }
 _FRAME_MIN_BYTES: Final = 9
-_SYNC_FIXED: Final = 0xF8
 _SYNC_VARIABLE: Final = 0xF9
+_SYNCS: Final = (b"\xff\xf8", b"\xff\xf9")  # fixed and variable block size
+_TRIES_MAX: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ def _last_sample(window: Window, info: _StreamInfo) -> int | None:
     """Return the number of the sample after the last frame in sight; None when none is."""
     data = window.tail
     end = len(data)
-    while (end := data.rfind(b"\xff", 0, end)) >= 0:
+    for _ in range(_TRIES_MAX):
+        end = max(data.rfind(sync, 0, end + 1) for sync in _SYNCS)
+        if end < 0:
+            return None
         after = _frame_end(data[end : end + _FRAME_HEADER_MAX_BYTES], info)
         if after is not None:
             return after
@@ -88,7 +92,7 @@ def _last_sample(window: Window, info: _StreamInfo) -> int | None:
 
 def _frame_end(header: bytes, info: _StreamInfo) -> int | None:
     """Return the sample after a frame, from its header; None when it is no frame header."""
-    if len(header) < 6 or header[1] not in {_SYNC_FIXED, _SYNC_VARIABLE}:  # noqa: PLR2004
+    if len(header) < 6:  # noqa: PLR2004  # the shortest there is
         return None
     size_code, rate_code = header[2] >> 4, header[2] & 15
     number = _coded_number(header[4:])

@@ -98,7 +98,9 @@ def _last_page(window: Window, serial: bytes) -> _Page | None:
         if end < 0:
             return None
         page = _page(window, base + end)
-        if page is not None and page.serial == serial and page.granule != _NO_GRANULE:
+        if page is None or page.serial != serial or page.granule == _NO_GRANULE:
+            continue
+        if page.content_at + page.length_bytes <= window.total_bytes:
             return page
     return None
 

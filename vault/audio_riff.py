@@ -19,6 +19,8 @@ from vault.audio_window import Window
 _MAGICS: Final = (b"RIFF", b"RF64", b"BW64")
 _CHUNKS_MAX: Final = 1024
 _CHUNKS_AT: Final = 12
+_CHUNK_HEADER_BYTES: Final = 8
+_PADDING_MAX_BYTES: Final = 4096
 _PLACEHOLDER_FROM: Final = 0x7FFF0000
 _RATE_MAX: Final = 768_000
 _CHANNELS_MAX: Final = 64
@@ -125,7 +127,7 @@ def _data(window: Window, chunks: dict[bytes, tuple[int, int]]) -> _Data:
     if declared > available:
         placeholder = _PLACEHOLDER_FROM <= declared < 1 << 32
         return _Data(available, (RIFF_LENGTH_MISSING if placeholder else TRUNCATED,))
-    if declared < available and not _ends_there(window, offset + declared):
+    if declared < available and not _ends_there(window, offset, declared):
         return _Data(available, (RIFF_LENGTH_MISSING,))
     return _Data(declared, ())
 
@@ -138,20 +140,21 @@ def _long_length(window: Window, chunks: dict[bytes, tuple[int, int]], declared:
     return declared
 
 
-def _ends_there(window: Window, end: int) -> bool:
+def _ends_there(window: Window, offset: int, declared: int) -> bool:
     """Tell whether the audio really ends where the header says: padding or a chunk follows."""
+    end = offset + declared
     left = window.total_bytes - end
-    if left < 8:  # noqa: PLR2004  # less than a chunk header: padding
+    padding = window.at(end, left) if declared and left <= _PADDING_MAX_BYTES else None
+    if left < _CHUNK_HEADER_BYTES or (padding is not None and not any(padding)):
         return True
     for start in (end, end + (end & 1)):
-        header = window.at(start, 8)
+        header = window.at(start, _CHUNK_HEADER_BYTES)
         if header is None:
             riff = int.from_bytes(window.head[4:8], "little")
             return abs(riff + 8 - window.total_bytes) <= 1
         fits = int.from_bytes(header[4:], "little") <= window.total_bytes - start - 8
-        if (header[:4].isascii() and header[:4].strip().isalnum() and fits) or not any(header):
-            return True
-        if header.startswith((b"TAG", b"ID3")):
+        named = header[:4].isascii() and header[:4].strip().isalnum() and fits
+        if named or header.startswith((b"TAG", b"ID3")):
             return True
     return False
 
@@ -177,7 +180,7 @@ def _block_samples(name: str, form: _Format) -> int:
     if form.block_bytes <= 0:
         return 0
     if name == "gsm":
-        return form.block_bytes * 320 // 65
+        return form.block_bytes // 65 * 320
     if name == "ima-adpcm":
         return (form.block_bytes - 4 * form.channels) * 2 // form.channels + 1
     return (form.block_bytes - 7 * form.channels) * 2 // form.channels + 2
