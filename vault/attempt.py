@@ -20,13 +20,13 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import sqlalchemy as sa
-from keys.index import take_index
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from core import ids
 from core.db import Database
 from core.ports import Clock
+from keys.index import take_index
 from vault.attempt_rows import BATCH, COLUMNS, SILENT_S, Attempt, moved, open_at, read_all
 from vault.campaign import Campaign
 from vault.errors import DepositInProgress, DepositLost

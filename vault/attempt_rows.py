@@ -6,13 +6,13 @@ The sweep marks silent ones abandoned, punctures the ``unpunctured`` and deletes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from keys.model import NodeRange, Subject
 from vault.external_id import Tag
@@ -135,5 +135,5 @@ def read_all(connection: Connection, query: sa.Select[Any]) -> list[Attempt]:
     return [_from_row(row) for row in connection.execute(query).mappings()]
 
 
-def _from_row(row: Mapping[str, Any]) -> Attempt:
+def _from_row(row: RowMapping) -> Attempt:
     return Attempt(**{name: row[name] for name in COLUMNS})

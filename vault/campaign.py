@@ -9,14 +9,13 @@ Retention owns the policy; this module owns the row, with the terms that deposit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from keys.index import take_prefix
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from core import ids
@@ -24,6 +23,7 @@ from core.canonical import Json
 from core.db import Database
 from core.errors import InvalidRequest
 from core.ports import Clock
+from keys.index import take_prefix
 from vault.access import Actor
 from vault.errors import (
     CampaignConflict,
@@ -300,7 +300,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _from_row(row: Mapping[str, Any]) -> Campaign:
+def _from_row(row: RowMapping) -> Campaign:
     return Campaign(
         **{
             **{name: row[name] for name in Campaign.__dataclass_fields__},

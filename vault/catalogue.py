@@ -211,17 +211,17 @@ class Catalogue:
         query: ListQuery,
         scope: Mapping[str, Campaign],
         after: tuple[datetime, str] | None,
-    ) -> tuple[list[Recording], Recording | None]:
+    ) -> tuple[tuple[Recording, ...], Recording | None]:
         """Return a page's rows, and the last row looked at when more may follow."""
         budget = query.limit if query.hold is None else HOLD_SCAN_ROWS
         selected = _select(actor, query, scope=scope, after=after).limit(budget + 1)
         found = [from_row(row) for row in connection.execute(selected).mappings()]
-        kept: list[Recording] = []
+        kept: tuple[Recording, ...] = ()
         looked_at = 0
         for row in found[:budget]:
             looked_at += 1
             if query.hold is None or self._views.is_held(connection, row) == query.hold:
-                kept.append(row)
+                kept += (row,)
             if len(kept) == query.limit:
                 break
         return kept, found[looked_at - 1] if looked_at < len(found) else None

@@ -90,6 +90,7 @@ class Deposited:
     Attributes:
         created: False when the same recording had come before.
         entry_id, leaf_hash: its ledger entry and the 32 bytes of its leaf.
+        entry: what a receipt of a new recording is written from; None when it had come before.
     """
 
     recording_id: str
@@ -102,6 +103,7 @@ class Deposited:
     oddities: tuple[str, ...]
     entry_id: str
     leaf_hash: bytes = field(repr=False)
+    entry: AppendedEntry | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -268,4 +270,5 @@ def _deposited(upload: SealedUpload, *, stored_at: datetime, entry: AppendedEntr
         oddities=tuple(upload.oddities),
         entry_id=entry.id,
         leaf_hash=entry.leaf_hash,
+        entry=entry,
     )

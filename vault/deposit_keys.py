@@ -14,13 +14,12 @@ Does not protect against: whoever learns a key may deposit until it is revoked; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from core import ids
 from core.canonical import Json
@@ -33,10 +32,10 @@ from vault.deposit_secret import (
     KEY_PREFIX,
     SECRET_BYTES,
     URL_PREFIX,
+    KeptSecret,
     check_spelling,
     external_id_mac,
     fingerprint,
-    is_valid,
     spell,
 )
 from vault.errors import DepositKeyNotFound
@@ -110,7 +109,7 @@ class DepositKeys:
             now = self.database.now(connection)
             row = self._row(actor, campaign, kind="key", label=label, secret=secret, now=now)
             connection.execute(deposit_keys.insert().values(**row))
-            self._record(connection, actor, campaign, event="deposit-key-issued", row=row)
+            self._record(connection, actor, campaign, event="deposit-key-issued", key=row["id"])
         return IssuedKey(row["id"], campaign.id, label, secret, now)
 
     def issue_url(self, actor: Actor, ref: str, external_id: str, lifetime_s: int) -> IssuedUrl:
@@ -133,7 +132,7 @@ class DepositKeys:
             row["external_id_mac"] = external_id_mac(token, external_id)
             _drop_expired(connection, campaign.id, before=now - _KEEP_EXPIRED)
             connection.execute(deposit_keys.insert().values(**row))
-            self._record(connection, actor, campaign, event="deposit-key-issued", row=row)
+            self._record(connection, actor, campaign, event="deposit-key-issued", key=row["id"])
         return IssuedUrl(
             row["id"], campaign.id, campaign.slug, external_id, token, row["expires_at"]
         )
@@ -175,7 +174,7 @@ class DepositKeys:
                 .values(revoked_at=self.database.now(connection))
             )
             if revoked.rowcount:
-                self._record(connection, actor, campaign, event="deposit-key-revoked", row=row)
+                self._record(connection, actor, campaign, event="deposit-key-revoked", key=key_id)
 
     def authenticate(self, secret: str, external_id: str | None = None) -> Actor:
         """Return the actor that a deposit key's secret, or an upload address's token, stands for.
@@ -198,12 +197,12 @@ class DepositKeys:
         with self.database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
             now = self.database.now(connection)
-        if row is None or not is_valid(row, secret, external_id=external_id, now=now):
+        if row is None or not _kept(row).is_valid(secret, external_id=external_id, now=now):
             raise DepositKeyNotFound
         self._note_use(row, now)
         return _actor(row)
 
-    def _note_use(self, row: Mapping[str, Any], now: datetime) -> None:
+    def _note_use(self, row: RowMapping, now: datetime) -> None:
         """Keep the hour of the last use: a key nobody uses should be revoked."""
         if row["used_at"] is not None and now - row["used_at"] < _USED_EVERY:
             return
@@ -233,9 +232,9 @@ class DepositKeys:
         campaign: Campaign,
         *,
         event: str,
-        row: Mapping[str, Any],
+        key: str,
     ) -> None:
-        facts: dict[str, Json] = {"deposit_key_id": row["id"], "kind": row["kind"]}
+        facts: dict[str, Json] = {"deposit_key_id": key}
         self.ledger.append(
             connection,
             Event(
@@ -258,7 +257,11 @@ def _drop_expired(connection: Connection, campaign_id: str, *, before: datetime)
     )
 
 
-def _actor(row: Mapping[str, Any]) -> Actor:
+def _kept(row: RowMapping) -> KeptSecret:
+    return KeptSecret(row["kind"], row["revoked_at"], row["expires_at"], row["external_id_mac"])
+
+
+def _actor(row: RowMapping) -> Actor:
     return Actor(
         id=ids.from_bits("act_", ids.to_bits(row["id"], "dky_")),
         subject=row["id"],
@@ -270,5 +273,5 @@ def _actor(row: Mapping[str, Any]) -> Actor:
     )
 
 
-def _shown(row: Mapping[str, Any]) -> DepositKey:
+def _shown(row: RowMapping) -> DepositKey:
     return DepositKey(**{name: row[name] for name in DepositKey.__dataclass_fields__})

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from keys import labels
 from vault.errors import DepositKeyNotFound
@@ -50,14 +50,26 @@ def external_id_mac(token: str, external_id: str) -> bytes:
     return hmac.digest(token.encode("ascii"), message, hashlib.sha256)
 
 
-def is_valid(
-    row: Mapping[str, Any], secret: str, *, external_id: str | None, now: datetime
-) -> bool:
-    """Tell whether a row found by its fingerprint is good for this upload now."""
-    if row["revoked_at"] is not None:
-        return False
-    if row["kind"] == "key":
-        return secret.startswith(KEY_PREFIX)
-    in_time = row["expires_at"] is not None and now < row["expires_at"]
-    mac = b"" if external_id is None else external_id_mac(secret, external_id)
-    return in_time and hmac.compare_digest(mac, row["external_id_mac"] or b"-")
+@dataclass(frozen=True)
+class KeptSecret:
+    """What a row says of a secret that was found by its fingerprint.
+
+    Attributes:
+        kind: ``key`` or ``url``. revoked_at, expires_at: aware UTC, or None.
+        external_id_mac: 32 bytes for an address, None for a key.
+    """
+
+    kind: str
+    revoked_at: datetime | None
+    expires_at: datetime | None
+    external_id_mac: bytes | None = field(repr=False)
+
+    def is_valid(self, secret: str, *, external_id: str | None, now: datetime) -> bool:
+        """Tell whether the secret is good for this upload now."""
+        if self.revoked_at is not None:
+            return False
+        if self.kind == "key":
+            return secret.startswith(KEY_PREFIX)
+        in_time = self.expires_at is not None and now < self.expires_at
+        mac = b"" if external_id is None else external_id_mac(secret, external_id)
+        return in_time and hmac.compare_digest(mac, self.external_id_mac or b"-")

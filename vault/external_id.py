@@ -17,12 +17,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
-from keys.keyring import Keyring
 from sqlalchemy.engine import Connection
 
 from core.errors import InvalidRequest
 from keys import labels
 from keys.errors import LeafPunctured
+from keys.keyring import Keyring
 from keys.model import RESERVED_FROM, NodeRange, Subject
 from vault import metadata_fields
 from vault.campaign import Campaign

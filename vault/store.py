@@ -10,17 +10,16 @@ endian) in its associated data, so that an older copy cannot pass for a newer on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from keys.keyring import Keyring
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from core import ids
 from keys import labels
+from keys.keyring import Keyring
 from keys.model import Subject
 from vault import metadata
 from vault.access import Actor
@@ -89,7 +88,7 @@ class Recording:
 _COLUMNS: Final = tuple(one.name for one in fields(Recording))
 
 
-def from_row(row: Mapping[str, Any]) -> Recording:
+def from_row(row: RowMapping) -> Recording:
     """Return the row of a query over all columns of ``recordings``."""
     return Recording(**{name: row[name] for name in _COLUMNS})
 

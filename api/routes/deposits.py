@@ -24,14 +24,14 @@ from starlette.routing import Route
 from api.content_digest import BodyDigest
 from api.deposit_request import Sender, form_request, raw_request
 from api.envelope import note_problem
-from api.limits import LIMITS, Slots
+from api.limits import LIMITS
 from api.multipart import AudioBegins, AudioForm, AudioPiece, FormEvent
 from api.problems import problem_response
+from api.service import Service
 from api.upload_body import Pace, UploadBody
 from core.clock import to_text
 from core.errors import OublietteError
 from vault.access import Actor
-from vault.deposit import Deposit
 from vault.deposit_end import Deposited, refusal_code
 from vault.errors import MetadataFirst, UploadTooSlow, VaultError
 from vault.open_deposit import OpenDeposit
@@ -40,7 +40,8 @@ from vault.replay import Replay
 PUT_PATH: Final = "/v1/campaigns/{campaign}/recordings/{external_id:path}"
 POST_PATH: Final = "/v1/campaigns/{campaign}/recordings"
 
-Take = Callable[[Request, UploadBody], Awaitable[Deposited]]
+Take = Callable[[Request, UploadBody], Awaitable[Response]]
+Upload = OpenDeposit | Replay
 
 
 async def put_recording(request: Request) -> Response:
@@ -54,20 +55,19 @@ async def post_recording(request: Request) -> Response:
 
 
 async def _answer(request: Request, take: Take) -> Response:
-    slots: Slots = request.app.state.upload_slots
-    pace = Pace(idle_s=request.app.state.service.settings.upload_idle_s)
-    body = UploadBody(request.receive, pace)
+    service: Service = request.app.state.service
+    body = UploadBody(request.receive, Pace(idle_s=service.settings.upload_idle_s))
     try:
-        with slots.take():
+        with service.upload_slots.take():
             async with body:
-                return _deposited(await take(request, body))
+                return await take(request, body)
     except OublietteError as error:
         return await _refused(request, body, error)
 
 
-async def _take_raw(request: Request, body: UploadBody) -> Deposited:
+async def _take_raw(request: Request, body: UploadBody) -> Response:
     digest = BodyDigest(request.headers.get("content-digest"))
-    upload = await to_thread.run_sync(_begin_raw, request)
+    actor, upload = await to_thread.run_sync(_begin_raw, request)
     try:
         while (piece := await body.next()) is not None:
             digest.update(piece)
@@ -77,27 +77,27 @@ async def _take_raw(request: Request, body: UploadBody) -> Deposited:
     except BaseException as error:
         await _abort(upload, error)
         raise
-    return await to_thread.run_sync(upload.finish)
+    return await to_thread.run_sync(_finish, request, actor, upload)
 
 
-def _begin_raw(request: Request) -> OpenDeposit | Replay:
+def _begin_raw(request: Request) -> tuple[Actor, Upload]:
     """Recognise the sender and take an index, in one trip to a thread."""
     asked = raw_request(request)
+    service: Service = request.app.state.service
     actor = _sender(request).authenticate(asked.external_id)
-    deposit: Deposit = request.app.state.service.deposit
-    return deposit.begin(actor, asked)
+    return actor, service.deposit.begin(actor, asked)
 
 
-async def _take_form(request: Request, body: UploadBody) -> Deposited:
+async def _take_form(request: Request, body: UploadBody) -> Response:
     form = AudioForm(
         request.headers.get("content-type", ""), metadata_max_bytes=LIMITS.metadata_part_bytes
     )
     digest = BodyDigest(request.headers.get("content-digest"))
     actor = await to_thread.run_sync(_sender(request).authenticate)
-    deposit: Deposit = request.app.state.service.deposit
+    service: Service = request.app.state.service
     events = _events(form, body, digest)
     asked = form_request(request, await _audio_begins(request, actor, events))
-    upload = await to_thread.run_sync(deposit.begin, actor, asked)
+    upload = await to_thread.run_sync(service.deposit.begin, actor, asked)
     try:
         async for event in events:
             if isinstance(event, AudioPiece) and upload.write(event.data):
@@ -105,7 +105,7 @@ async def _take_form(request: Request, body: UploadBody) -> Deposited:
     except BaseException as error:
         await _abort(upload, error)
         raise
-    return await to_thread.run_sync(upload.finish)
+    return await to_thread.run_sync(_finish, request, actor, upload)
 
 
 async def _events(
@@ -123,7 +123,7 @@ async def _audio_begins(
     request: Request, actor: Actor, events: AsyncIterator[FormEvent]
 ) -> AudioBegins:
     """Read as far as the audio; a form refused before that is in the ledger too."""
-    deposit: Deposit = request.app.state.service.deposit
+    service: Service = request.app.state.service
     try:
         async for event in events:
             if isinstance(event, AudioBegins):
@@ -131,11 +131,11 @@ async def _audio_begins(
         raise MetadataFirst(missing="audio")
     except VaultError as refusal:
         campaign = request.path_params["campaign"]
-        await to_thread.run_sync(deposit.refuse, actor, refusal.code, campaign)
+        await to_thread.run_sync(service.deposit.refuse, actor, refusal.code, campaign)
         raise
 
 
-async def _abort(upload: OpenDeposit | Replay, error: BaseException) -> None:
+async def _abort(upload: Upload, error: BaseException) -> None:
     """End an upload that failed, even when this task is being cancelled."""
     with anyio.CancelScope(shield=True):
         await to_thread.run_sync(upload.abort, refusal_code(error))
@@ -155,13 +155,28 @@ async def _refused(request: Request, body: UploadBody, error: OublietteError) ->
 
 
 def _sender(request: Request) -> Sender:
-    service = request.app.state.service
+    service: Service = request.app.state.service
     return Sender(request, service.authenticator, service.deposit_keys)
 
 
-def _deposited(done: Deposited) -> Response:
-    """Answer 201 for a new recording, 200 for the same again; both hold its first facts."""
-    shown = {
+def _finish(request: Request, actor: Actor, upload: Upload) -> Response:
+    """Make it durable, then answer: 201 for a new recording, 200 for the same again."""
+    service: Service = request.app.state.service
+    done = upload.finish()
+    if done.entry is not None:
+        receipt = service.receipts.immediate(done.entry)
+    else:
+        receipt = service.receipts.deposit(actor, done.recording_id)
+    return JSONResponse(
+        {**_facts(done), "receipt": receipt},
+        status_code=HTTPStatus.CREATED if done.created else HTTPStatus.OK,
+        headers={"Location": f"/v1/recordings/{done.recording_id}"},
+    )
+
+
+def _facts(done: Deposited) -> dict[str, object]:
+    """Return the members of an answer that stay the same whenever it is given."""
+    return {
         "id": done.recording_id,
         "campaign_id": done.campaign_id,
         "stored_at": to_text(done.stored_at),
@@ -172,11 +187,6 @@ def _deposited(done: Deposited) -> Response:
         "entry_id": done.entry_id,
         "leaf_hash": done.leaf_hash.hex(),
     }
-    return JSONResponse(
-        shown,
-        status_code=HTTPStatus.CREATED if done.created else HTTPStatus.OK,
-        headers={"Location": f"/v1/recordings/{done.recording_id}", "Cache-Control": "no-store"},
-    )
 
 
 ROUTES: Final = (

@@ -19,6 +19,7 @@ from tests.fakes.vault_stack import VaultStack, build
 from vault.deposit import DepositRequest
 from vault.errors import DepositLost, LedgerUnavailable, StoreUnavailable, UnsupportedAudio
 from vault.ledger.append import Ledger
+from vault.open_deposit import OpenDeposit
 from vault.stores.local import FolderStore
 from vault.tables import attempts, recordings
 
@@ -235,6 +236,7 @@ def test_a_database_that_is_gone_at_the_end_is_what_the_sender_is_told(vault: Va
     gone = LosingDatabase(vault.database.engine, lost=1, takes_effect=False)
     upload = vault.deposit.begin(vault.actor(), REQUEST)
     upload.write(BODY)
+    assert isinstance(upload, OpenDeposit)
     object.__setattr__(upload._end, "database", gone)
     with pytest.raises(DatabaseUnavailable):
         upload.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ def parse(
 
 def pieces(body: bytes, cuts: tuple[int, ...]) -> Iterator[bytes]:
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return (body[start:end] for start, end in zip(edges, edges[1:], strict=False))
+    return (body[start:end] for start, end in pairwise(edges))
 
 
 @given(st.lists(st.integers(min_value=0, max_value=2_000), max_size=12).map(tuple))

@@ -37,6 +37,11 @@ def run(test: Callable[[Wire], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(inside())
 
 
+async def read_all(body: UploadBody) -> None:
+    while await body.next() is not None:
+        pass
+
+
 def test_pieces_come_in_order_and_end() -> None:
     async def test(wire: Wire) -> None:
         for message in (piece(b"a"), piece(b""), piece(b"b", more=False)):
@@ -76,8 +81,7 @@ def test_a_crawling_sender_is_cut_off_although_never_silent() -> None:
         crawling = asyncio.create_task(crawl())
         async with UploadBody(wire.receive, QUICK) as body:
             with pytest.raises(UploadTooSlow):
-                while True:
-                    await body.next()
+                await read_all(body)
         crawling.cancel()
 
     run(test)
@@ -93,8 +97,7 @@ def test_a_slow_but_steady_sender_is_not() -> None:
 
         trickling = asyncio.create_task(trickle())
         async with UploadBody(wire.receive, QUICK) as body:
-            while await body.next() is not None:
-                pass
+            await read_all(body)
         assert body.received_bytes == 1_500
         await trickling
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,14 +15,12 @@ TOKEN = deposit_secret.spell(deposit_secret.URL_PREFIX, bytes(range(32)))
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def row(**changes: object) -> dict[str, object]:
-    return {
-        "kind": "url",
-        "revoked_at": None,
-        "expires_at": NOW + timedelta(minutes=15),
-        "external_id_mac": deposit_secret.external_id_mac(TOKEN, "call-1"),
-        **changes,
-    }
+ADDRESS = deposit_secret.KeptSecret(
+    kind="url",
+    revoked_at=None,
+    expires_at=NOW + timedelta(minutes=15),
+    external_id_mac=deposit_secret.external_id_mac(TOKEN, "call-1"),
+)
 
 
 def test_a_secret_is_a_prefix_and_256_bits() -> None:
@@ -48,20 +47,19 @@ def test_what_is_kept_is_neither_the_secret_nor_a_bare_hash_of_the_id() -> None:
 
 
 def test_an_address_takes_its_own_id_in_time_and_nothing_else() -> None:
-    def valid(external_id: str | None, now: datetime, **changes: object) -> bool:
-        return deposit_secret.is_valid(row(**changes), TOKEN, external_id=external_id, now=now)
-
-    assert valid("call-1", NOW)
-    assert not valid("call-2", NOW)
-    assert not valid(None, NOW)
-    assert not valid("call-1", NOW + timedelta(minutes=15))
-    assert not valid("call-1", NOW, revoked_at=NOW)
-    assert not valid("call-1", NOW, external_id_mac=None)
+    assert ADDRESS.is_valid(TOKEN, external_id="call-1", now=NOW)
+    assert not ADDRESS.is_valid(TOKEN, external_id="call-2", now=NOW)
+    assert not ADDRESS.is_valid(TOKEN, external_id=None, now=NOW)
+    assert not ADDRESS.is_valid(TOKEN, external_id="call-1", now=NOW + timedelta(minutes=15))
+    revoked = replace(ADDRESS, revoked_at=NOW)
+    assert not revoked.is_valid(TOKEN, external_id="call-1", now=NOW)
+    unbound = replace(ADDRESS, external_id_mac=None)
+    assert not unbound.is_valid(TOKEN, external_id="call-1", now=NOW)
 
 
 def test_a_key_takes_any_id_until_it_is_revoked() -> None:
-    key = {"kind": "key", "revoked_at": None, "expires_at": None, "external_id_mac": None}
-    assert deposit_secret.is_valid(key, KEY, external_id=None, now=NOW)
-    assert deposit_secret.is_valid(key, KEY, external_id="call-1", now=NOW)
-    assert not deposit_secret.is_valid({**key, "revoked_at": NOW}, KEY, external_id=None, now=NOW)
-    assert not deposit_secret.is_valid(key, TOKEN, external_id=None, now=NOW)
+    key = deposit_secret.KeptSecret("key", None, None, None)
+    assert key.is_valid(KEY, external_id=None, now=NOW)
+    assert key.is_valid(KEY, external_id="call-1", now=NOW)
+    assert not replace(key, revoked_at=NOW).is_valid(KEY, external_id=None, now=NOW)
+    assert not key.is_valid(TOKEN, external_id=None, now=NOW)
