@@ -52,6 +52,9 @@ LEDGER_ENTRY: Final = b"oubliette/ledger-entry/v1"
 NARRATIVE_TEXT: Final = b"oubliette/narrative-text/v1"
 """Begins what a ledger entry's commitment to its free text hashes."""
 
+SEQUENCER_LOCK: Final = b"oubliette/sequencer-lock/v1"
+"""Begins what is hashed into the number of the sequencer's database lock."""
+
 ALL: Final = (
     TREE,
     WRAP,
@@ -65,4 +68,7 @@ ALL: Final = (
     ACTOR,
     SHARED_MAC,
     UPLOAD_URL,
+    LEDGER_ENTRY,
+    NARRATIVE_TEXT,
+    SEQUENCER_LOCK,
 )

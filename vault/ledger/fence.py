@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.db import Database
+from keys import labels
 
 IDLE_MAX_MS: Final = 5_000
-_DOMAIN: Final = b"oubliette/sequencer-lock/v1"
 
 
 def take_fence(connection: Connection, database: Database, origin: str) -> bool:
@@ -27,6 +27,6 @@ def take_fence(connection: Connection, database: Database, origin: str) -> bool:
     if database.is_sqlite:
         return True
     connection.execute(sa.text(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MAX_MS}"))
-    digest = hashlib.sha256(_DOMAIN + origin.encode()).digest()
+    digest = hashlib.sha256(labels.SEQUENCER_LOCK + origin.encode()).digest()
     key = int.from_bytes(digest[:8], "big", signed=True)
     return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(key))).scalar_one())

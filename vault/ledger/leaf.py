@@ -32,6 +32,7 @@ from typing import Final
 from core import ids
 from core.canonical import Json
 from core.errors import IntegrityFailure
+from keys import labels
 
 LEAF_VERSION: Final = 1
 LEAF_BYTES: Final = 120
@@ -40,8 +41,6 @@ DIGEST_BYTES: Final = 32
 ZEROS: Final = bytes(DIGEST_BYTES)
 CONTROLLER: Final = "ctl_"
 _LEAF: Final = struct.Struct(">HHI16s32s32s32s")
-_ENTRY_DOMAIN: Final = b"oubliette/ledger-entry/v1"
-_NARRATIVE_DOMAIN: Final = b"oubliette/narrative-text/v1"
 _FIRST_DAY: Final = date(1970, 1, 1)
 
 EVENT_CODES: Final[Mapping[str, int]] = {
@@ -135,12 +134,12 @@ class Leaf:
 
 def commit_text(salt: bytes, text: bytes) -> bytes:
     """Return the 32-byte commitment of a leaf to its event text."""
-    return hashlib.sha256(_ENTRY_DOMAIN + salt + text).digest()
+    return hashlib.sha256(labels.LEDGER_ENTRY + salt + text).digest()
 
 
 def commit_narrative(salt: bytes, narrative: bytes) -> bytes:
     """Return the 32-byte commitment of an event text to its narrative (UTF-8)."""
-    return hashlib.sha256(_NARRATIVE_DOMAIN + salt + narrative).digest()
+    return hashlib.sha256(labels.NARRATIVE_TEXT + salt + narrative).digest()
 
 
 def check_disclosure(leaf: bytes, salt: bytes, text: bytes) -> dict[str, Json]:
