@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from api.envelope import Envelope, note_problem
+from api.envelope import Envelope, note_fault, note_problem
 from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
 from api.openapi import install_openapi
 from api.problems import problem_response
@@ -166,7 +166,6 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 def _fault(request: Request, error: Exception) -> Response:
-    """Answer a fault of ours; the envelope, which sees the exception too, logs it."""
-    del error
-    request.scope["state"]["exchange"].code = InternalFailure.code
+    """Answer a fault of ours, once it is in the log."""
+    note_fault(request.scope, error)
     return problem_response(InternalFailure())

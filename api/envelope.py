@@ -82,8 +82,8 @@ class Envelope:
             check_headers(scope["headers"])
             await self.app(scope, receive, send)
         except Exception as error:
-            if not isinstance(error, OublietteError):
-                log().error("fault", **fault_fields(error))
+            if not isinstance(error, OublietteError) and exchange.code != InternalFailure.code:
+                note_fault(scope, error)
             if exchange.complete:
                 return
             if exchange.status:
@@ -147,6 +147,12 @@ def note_problem(scope: Scope, error: OublietteError) -> None:
         exchange.code = error.code
     if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
         log().error("fault", **fault_fields(error))
+
+
+def note_fault(scope: Scope, error: Exception) -> None:
+    """Log an exception nobody meant to raise, and mark the request's line with it."""
+    scope["state"]["exchange"].code = InternalFailure.code
+    log().error("fault", **fault_fields(error))
 
 
 def _counted(receive: Receive, exchange: Exchange) -> Receive:

@@ -152,6 +152,8 @@ def problem_headers(error: OublietteError) -> dict[str, str]:
         headers["Allow"] = ", ".join(allowed)
     if error.code == "range-not-satisfiable" and "length_bytes" in error.facts:
         headers["Content-Range"] = f"bytes */{error.facts['length_bytes']}"
+    if error.code in {"body-too-large", "body-too-slow"}:
+        headers["Connection"] = "close"  # what is left of the body is not waited for
     if error.retryable or status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(error.facts.get("retry_after_s", RETRY_AFTER_S))
     return headers

@@ -127,4 +127,4 @@ def issue_url(
     issued = service.deposit_keys.issue_url(actor, campaign, asked.external_id, asked.lifetime_s)
     where = f"/v1/campaigns/{issued.campaign_slug}/recordings/{quote(issued.external_id, safe='')}"
     url = f"{service.settings.public_url}{where}?token={issued.token}"
-    return UploadUrlAnswer(id=issued.id, url=url, expires_at=issued.expires_at)  # type: ignore[arg-type]  # spelt by the model
+    return UploadUrlAnswer(id=issued.id, url=url, expires_at=issued.expires_at)
