@@ -22,8 +22,10 @@ env: .venv/ready
 	@echo "making the environment in .venv (once)"
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	@.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/dev.txt \
-	  || .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@.venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python --require-hashes \
+	    -r requirements/dev.txt 2>.venv/uv.log \
+	  || { echo "uv reaches no package index (.venv/uv.log): pip installs, which takes a minute"; \
+	    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt; }
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
