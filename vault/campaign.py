@@ -83,6 +83,7 @@ class Campaigns:
             InvalidRequest: slug or name cannot be.
             IndexesExhausted: the controller has no prefix left.
         """
+        # long: one line a column of the new row
         ids.check_slug(slug)
         _check_name(name)
         if not actor.covers(slug):

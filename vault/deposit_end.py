@@ -228,6 +228,7 @@ def refusal_code(error: BaseException) -> str | None:
 
 
 def _row(upload: SealedUpload, *, stored_at: datetime, entry_id: str) -> dict[str, Any]:
+    # long: one line a column
     attempt, audio = upload.attempt, upload.audio
     started_at = to_minute(upload.started_at)
     return {

@@ -79,6 +79,7 @@ class Views:
         Raises:
             LeaseLost, KeyUnavailable: its metadata cannot be opened now.
         """
+        # long: one line a column
         said = self._said(row)
         contact = said.contact_number
         return RecordingView(

@@ -89,11 +89,11 @@ def _begin_raw(request: Request) -> tuple[Actor, Upload]:
 
 
 async def _take_form(request: Request, body: UploadBody) -> Response:
+    actor = await to_thread.run_sync(_sender(request).authenticate)
     form = AudioForm(
         request.headers.get("content-type", ""), metadata_max_bytes=LIMITS.metadata_part_bytes
     )
     digest = BodyDigest(request.headers.get("content-digest"))
-    actor = await to_thread.run_sync(_sender(request).authenticate)
     service: Service = request.app.state.service
     events = _events(form, body, digest)
     asked = form_request(request, await _audio_begins(request, actor, events))
