@@ -95,6 +95,13 @@ class UploadsInProgress(RetentionError):
     retryable = True
 
 
+class RestoreNeeded(RetentionError):
+    """The database is an older copy than keys or ledger; serving it could revive the erased."""
+
+    code = "restore-needed"
+    title = "The database is an older copy: run the restore before serving."
+
+
 class RestoreRefused(RetentionError):
     """The restore cannot go on safely; nothing was changed."""
 

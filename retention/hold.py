@@ -189,7 +189,7 @@ class Holds:
                         recordings.c.controller_id, recordings.c.campaign_id, recordings.c.id
                     )
                     .where(holds.c.id == hold_id)
-                    .correlate(recordings)
+                    .correlate_except(holds)
                 ),
             )
             .distinct()

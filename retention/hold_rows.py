@@ -69,6 +69,17 @@ def find_all(connection: Connection, actor: Actor, *, lifted: bool) -> tuple[Hol
     return tuple(_hold(connection, row) for row in rows if _covers(scope, row))
 
 
+def has_entry(connection: Connection, hold_id: str) -> bool:
+    """Tell whether the ledger entry of a hold is written."""
+    query = sa.select(holds.c.placed_entry_id).where(holds.c.id == hold_id)
+    return bool(connection.execute(query).scalar_one())
+
+
+def set_entry(connection: Connection, hold_id: str, entry_id: str) -> None:
+    """Name the ledger entry of a hold that was placed before the ledger could take one."""
+    connection.execute(holds.update().where(holds.c.id == hold_id).values(placed_entry_id=entry_id))
+
+
 def _covers(scope: frozenset[str] | None, row: RowMapping) -> bool:
     return scope is None or row["campaign_id"] in scope
 

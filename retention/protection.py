@@ -21,7 +21,7 @@ def in_force(
     controller_id: Any, campaign_id: Any, recording_id: Any, kind: str | None = None
 ) -> sa.Select[str]:
     """Select the ids of holds over a recording; each argument is a value or a column."""
-    named = sa.exists().where(
+    named = sa.select(hold_recordings.c.hold_id).where(
         hold_recordings.c.hold_id == holds.c.id,
         hold_recordings.c.recording_id == recording_id,
     )
@@ -31,7 +31,10 @@ def in_force(
         sa.or_(
             holds.c.scope == "vault",
             sa.and_(holds.c.scope == "campaign", holds.c.campaign_id == campaign_id),
-            sa.and_(holds.c.scope.in_(("recording", "person")), named),
+            sa.and_(
+                holds.c.scope.in_(("recording", "person")),
+                sa.exists(named.correlate_except(hold_recordings)),
+            ),
         ),
     )
     return query if kind is None else query.where(holds.c.kind == kind)
@@ -41,7 +44,7 @@ def over_row(kind: str | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that a hold or restriction is over the ``recordings`` row at hand."""
     columns = recordings.c
     query = in_force(columns.controller_id, columns.campaign_id, columns.id, kind)
-    return sa.exists(query.correlate(recordings))
+    return sa.exists(query.correlate_except(holds))
 
 
 def restored(connection: Connection, controller_id: str) -> str | None:
