@@ -120,4 +120,5 @@ def _syllables(length: int, random: np.random.Generator) -> Samples:
     level = random.choice([0.05, 0.7, 1.0], count, p=[0.15, 0.35, 0.5])
     loud = np.interp(np.arange(length), marks, level)
     beat = np.interp(np.arange(length), marks, np.arange(count)) % 1.0
-    return loud * np.sin(np.pi * beat) ** 0.7
+    shaped: Samples = loud * np.sin(np.pi * beat) ** 0.7
+    return shaped
