@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from dataclasses import dataclass, field
 
@@ -19,10 +20,12 @@ class FakeKeyring:
     Attributes:
         needs_warming: ``seal`` and ``open`` refuse a controller that was never warmed.
         unavailable: controllers whose tree cannot be used now.
+        secret: makes the same seeds in another process; None draws them.
     """
 
     needs_warming: bool = True
     unavailable: set[str] = field(default_factory=set)
+    secret: bytes | None = None
     warmed: set[str] = field(default_factory=set)
     _seeds: dict[_Leaf, bytes] = field(default_factory=dict, repr=False)
     _punctured: set[_Leaf] = field(default_factory=set)
@@ -52,4 +55,9 @@ class FakeKeyring:
         leaf = (controller_id, subject.prefix, subject.index)
         if leaf in self._punctured:
             raise LeafPunctured(controller_id=controller_id)
-        return self._seeds.setdefault(leaf, os.urandom(32))
+        drawn = os.urandom(32) if self.secret is None else _derived(self.secret, leaf)
+        return self._seeds.setdefault(leaf, drawn)
+
+
+def _derived(secret: bytes, leaf: _Leaf) -> bytes:
+    return hmac.digest(secret, repr(leaf).encode(), "sha256")

@@ -96,9 +96,11 @@ class LedgerKit:
 
     def grow_to(self, size: int) -> None:
         """Append and sequence until the ledger has ``size`` entries."""
+        while self.sequencer.run_once():
+            pass
         missing = size - len(self.rows())
-        if missing > 0:
-            self.append_many(missing)
+        assert missing >= 0, "a ledger never shrinks"
+        self.append_many(missing)
         while self.sequencer.run_once():
             pass
 

@@ -66,8 +66,11 @@ class Adoption:
             elif same_entry is not None:
                 self._number(connection, row, same_entry.leaf)
             else:
-                queued_at: sa.ColumnElement[Any] = sa.literal_column(self.ledger.database.clock_sql)
-                connection.execute(sa.insert(ledger_entries).values(row, queued_at=queued_at))
+                connection.execute(self._insertion(), row)
+
+    def _insertion(self) -> sa.Insert:
+        clock: sa.ColumnElement[Any] = sa.literal_column(self.ledger.database.clock_sql)
+        return sa.insert(ledger_entries).values(queued_at=clock)
 
     def _there(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> dict[Any, Any]:
         """Return the rows that have one of these indexes or ids, by both."""
