@@ -36,6 +36,7 @@ from api.routes import (
     listen_audio,
     listens,
     recordings,
+    searches,
 )
 from api.service import Service
 from core.errors import InvalidRequest, OublietteError
@@ -45,6 +46,7 @@ ROUTERS: Final = (
     campaigns.router,
     deposit_keys.router,
     recordings.router,
+    searches.router,
     listens.router,
     holds.router,
     erasures.router,

@@ -15,7 +15,11 @@ import asyncio
 import json
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from api.errors import HeadersTooLarge
 from api.problems import MEDIA_TYPE, problem_body, status_of
@@ -102,7 +106,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, error: OublietteError) -> None:
         """Answer with a problem and close; cut when an answer is under way."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
             self.transport.abort()
             return
         body = json.dumps(problem_body(error)).encode()

@@ -33,7 +33,8 @@ Instant = Annotated[
 ]
 Digest = Annotated[str, BeforeValidator(_hex), Field(pattern=r"^[0-9a-f]{64}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$", examples=["winter-sale"])]
-Purpose = Annotated[str, Field(max_length=40, description=", ".join(PURPOSES))]
+Country = Annotated[str, Field(json_schema_extra={"pattern": "^[A-Z]{2}$"}, examples=["FR"])]
+Purpose = Annotated[str, Field(max_length=40, json_schema_extra={"enum": list(PURPOSES)})]
 Reason = Annotated[
     str,
     Field(
@@ -42,6 +43,7 @@ Reason = Annotated[
             f"{LIMITS.reason_min_characters} to {LIMITS.reason_max_characters} characters "
             "after trimming, at least two words."
         ),
+        json_schema_extra={"pattern": r"[^\s]{5,} [^\s]{5,}"},
         examples=["Request of the data subject of 2 March"],
     ),
 ]

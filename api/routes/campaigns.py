@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from api.callers import allow
 from api.limits import JsonRoute
 from api.openapi_text import problems
-from api.schemas import Answer, Instant, Slug, json_example
+from api.schemas import Answer, Country, Instant, Purpose, Slug, json_example
 from api.schemas import Request as Body
 from retention.policy import LEGAL_BASES, PRESETS, PolicyRequest
 from vault.access import Actor
@@ -58,12 +58,16 @@ class PolicyBody(Body):
     retention: Annotated[
         str | None, Field(max_length=20, description="ISO 8601, P1D to P10Y; or a preset alone.")
     ] = None
-    preset: Annotated[str | None, Field(max_length=40, description=", ".join(PRESETS))] = None
-    legal_basis: Annotated[str, Field(max_length=40, description=", ".join(sorted(LEGAL_BASES)))]
+    preset: Annotated[
+        str | None, Field(max_length=40, json_schema_extra={"enum": [*PRESETS, None]})
+    ] = None
+    legal_basis: Annotated[
+        str, Field(max_length=40, json_schema_extra={"enum": sorted(LEGAL_BASES)})
+    ]
     balancing_text: Annotated[str, Field(max_length=4_000)] = ""
     justification: Annotated[str, Field(max_length=4_000)] = ""
-    listen_purposes: Annotated[list[str], Field(max_length=20)]
-    countries: Annotated[list[str], Field(max_length=60)]
+    listen_purposes: Annotated[list[Purpose], Field(max_length=20)]
+    countries: Annotated[list[Country], Field(max_length=60)]
     processor: Annotated[str, Field(max_length=200)] = ""
 
     model_config: ConfigDict = json_example(  # type: ignore[misc]

@@ -117,7 +117,7 @@ def revoke_key(
     "/{campaign}/upload-urls",
     status_code=201,
     summary="Make an upload address for one call",
-    responses=problems(*_WRITES, body=True),
+    responses=problems(*_WRITES, "metadata-invalid", body=True),
 )
 def issue_url(
     campaign: str, asked: UploadUrlBody, request: Request, actor: Actor = allow("admin")

@@ -40,7 +40,9 @@ class ErasureBody(Body):
     """A target, its legal ground, and why."""
 
     target: TargetBody
-    legal_ground: Annotated[str, Field(max_length=40, description=", ".join(LEGAL_GROUNDS))]
+    legal_ground: Annotated[
+        str, Field(max_length=40, json_schema_extra={"enum": list(LEGAL_GROUNDS)})
+    ]
     reason: Reason
 
     model_config: ConfigDict = json_example(  # type: ignore[misc]

@@ -63,7 +63,7 @@ def test_a_machine_of_a_real_provider_may_deposit_and_never_listen(
     actor = gate.verify(machine_token(issuer))
     assert actor.kind == "service"
     assert actor.roles == {"intake"}
-    assert actor.campaigns == {"c-1"}
+    assert actor.campaigns == frozenset({"c-1"})
     assert actor.controller_id == CONTROLLER_ID
 
 

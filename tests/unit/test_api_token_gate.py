@@ -43,7 +43,7 @@ def test_a_good_token_names_its_actor(kid: str) -> None:
     actor = Gate().authenticator.verify(key.token(good_header(key), good_claims()))
     assert actor.controller_id == CONTROLLER_ID
     assert actor.roles == {"quality-manager"}
-    assert actor.campaigns == {"c-1"}
+    assert actor.campaigns == frozenset({"c-1"})
     assert actor.kind == "person"
 
 
@@ -235,7 +235,7 @@ def test_weak_symmetric_and_private_keys_never_get_in() -> None:
     for key in (weak, oct_key, private, encryption, p384_on_p256):
         gate = Gate(keys=fixed_keys(key))
         assert refusal(key.token(good_header(key), good_claims()), gate) == "key-unknown"
-    assert fixed_keys(EC).find("ec-1")  # the same shape, strong, gets in
+    assert fixed_keys(EC).find("ec-1").kid == "ec-1"  # the same shape, strong, gets in
 
 
 def test_a_flipped_bit_anywhere_in_the_signature_is_refused() -> None:
