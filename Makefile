@@ -57,8 +57,11 @@ prove: .venv/ready
 bench: .venv/ready
 	@.venv/bin/python -m bench $(ARGS)
 
+# changes the pure modules in small ways and shows which changes no unit test notices
 mutate: .venv/ready
-	.venv/bin/python tests/mutate.py $(ARGS)
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutate.txt
+	OUBLIETTE_TEST_PROFILE=mutate .venv/bin/mutmut run $(ARGS)
+	.venv/bin/mutmut results
 
 lock: .venv/ready
 	requirements/compile.sh
@@ -67,4 +70,4 @@ hooks: .venv/ready
 	.venv/bin/pre-commit install
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build mutants *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,5 +12,6 @@ lock() { # output, then what to lock
 lock dev.txt pyproject.toml --all-extras --group dev
 lock runtime.txt pyproject.toml --extra postgresql -c requirements/dev.txt
 lock pgserver.txt --group pgserver
+lock mutate.txt --group mutate -c requirements/dev.txt
 lock helm.txt --group helm --no-deps
 lock bootstrap.txt --group bootstrap

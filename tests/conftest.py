@@ -16,25 +16,30 @@ from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from core.db import Database, open_database
 from core.migrate import migrate
 from tests.fakes.clock import FakeClock
+from tests.fakes.object_store import MemoryStore
 from tests.services import servers as real
 from tests.services.faultproxy import FaultProxy
 from tests.services.servers import S3Server, Servers
 
 T = TypeVar("T")
 
-settings.register_profile("check", deadline=None, print_blob=True)
-settings.load_profile("check")
+# a busy machine is slow, which is not a fault of the code under test
+PATIENT = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("check", PATIENT)
+settings.register_profile("mutate", PATIENT, max_examples=25, derandomize=True, database=None)
+settings.load_profile(os.environ.get("OUBLIETTE_TEST_PROFILE", "check"))
 
 DATABASES = [
     "sqlite",
     pytest.param("postgresql", marks=pytest.mark.needs_postgresql),
 ]
 STORES = [
+    "memory",
     "folder",
     pytest.param("s3-http", marks=pytest.mark.needs_rgw),
     pytest.param("s3-https", marks=pytest.mark.needs_rgw),
@@ -158,7 +163,9 @@ def s3_uri(
 
 @pytest.fixture(params=STORES)
 def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URI of an empty object store: a folder, Ceph over HTTP, Ceph over HTTPS."""
+    """Return the URI of an empty object store: memory, a folder, Ceph over HTTP, Ceph over HTTPS."""
+    if request.param == "memory":
+        return "memory:"
     if request.param == "folder":
         (tmp_path / "objects").mkdir()
         return f"file://{tmp_path / 'objects'}"
@@ -172,7 +179,7 @@ def store(store_uri: str) -> Any:
     """Return an empty object store, once for each implementation."""
     from vault.stores.registry import open_store
 
-    return open_store(store_uri)
+    return MemoryStore() if store_uri == "memory:" else open_store(store_uri)
 
 
 @pytest.fixture
