@@ -65,11 +65,6 @@ class Layout:
         if not 0 <= self.clear_bytes < CHUNKS_MAX * CHUNK_BYTES:
             raise IntegrityFailure(what="clear-bytes")
 
-    @property
-    def chunk_count(self) -> int:
-        """Return the number of chunks, the last short one included; at least 1."""
-        return self.clear_bytes // CHUNK_BYTES + 1
-
     def last_chunk(self) -> Span:
         """Return where the last chunk lies: 16 to 16 399 bytes at the end of the object."""
         last, clear = divmod(self.clear_bytes, CHUNK_BYTES)

@@ -35,6 +35,7 @@ from vault.container import (
     open_sequence,
     sealed_size,
 )
+from vault.container_layout import Layout
 from vault.errors import RangeNotSatisfiable
 
 SUBJECT = random_subject()
@@ -111,6 +112,53 @@ def test_a_body_of_whole_chunks_ends_in_an_empty_one() -> None:
     span = opener.last_chunk_span()
     assert (span.first_chunk, span.length_bytes, span.take_bytes) == (2, 16, 0)
     assert opener.open_last(stored[span.object_offset :]) == b""
+
+
+@pytest.mark.parametrize("length", EDGES)
+def test_the_last_chunk_is_where_the_object_ends(length: int) -> None:
+    span = Layout(length).last_chunk()
+    assert span.object_offset + span.length_bytes == object_size(length)
+    assert 16 <= span.length_bytes < SEALED_CHUNK
+    assert (span.skip_bytes, span.take_bytes) == (0, length % CHUNK)
+    assert (span.object_offset - CHUNKS_AT) // SEALED_CHUNK == span.first_chunk
+
+
+@pytest.mark.parametrize(
+    ("first_chunk", "sealed_bytes"),
+    [
+        *((0, SEALED_CHUNK), (0, 2 * SEALED_CHUNK), (1, SEALED_CHUNK), (0, 2 * SEALED_CHUNK + 116)),
+        *((1, SEALED_CHUNK + 116), (2, 116), (2, 0)),
+    ],
+)
+def test_whole_chunks_are_a_run(first_chunk: int, sealed_bytes: int) -> None:
+    assert Layout(2 * CHUNK + 100).last_chunk().length_bytes == 116
+    Layout(2 * CHUNK + 100).check_run(first_chunk, sealed_bytes)
+
+
+@pytest.mark.parametrize(
+    ("first_chunk", "sealed_bytes"),
+    [
+        *(
+            (0, SEALED_CHUNK - 1),
+            (0, SEALED_CHUNK + 1),
+            (0, 116),
+            (1, 116),
+            (0, SEALED_CHUNK + 116),
+        ),
+        *((2, 115), (2, 117), (2, SEALED_CHUNK), (3, 0), (3, 116), (-1, SEALED_CHUNK), (-1, 0)),
+        *((1, 2 * SEALED_CHUNK), (0, 3 * SEALED_CHUNK), (1, SEALED_CHUNK + 115)),
+    ],
+)
+def test_anything_else_is_not_a_run(first_chunk: int, sealed_bytes: int) -> None:
+    with pytest.raises(IntegrityFailure, match="chunk-run"):
+        Layout(2 * CHUNK + 100).check_run(first_chunk, sealed_bytes)
+
+
+@pytest.mark.parametrize("size", [0, 15, 16, SEALED_CHUNK])
+def test_a_last_chunk_of_another_length_is_not_even_opened(size: int) -> None:
+    opener, stored = opener_of(LONG, prove=False)
+    with pytest.raises(IntegrityFailure, match="last-chunk"):
+        opener.open_last(stored[-size:] if size else b"")
 
 
 def test_each_recording_has_its_own_salt_and_commitment() -> None:
