@@ -91,6 +91,7 @@ STATUS: Final[Mapping[str, int]] = {
     "unsafe-database": 500,
     "busy": 503,
     "destruction-unconfirmed": 503,
+    "fsync-failed": 503,
     "issuer-unavailable": 503,
     "key-unavailable": 503,
     "lease-lost": 503,
@@ -98,6 +99,7 @@ STATUS: Final[Mapping[str, int]] = {
     "not-initialised": 503,
     "not-ready": 503,
     "pointer-moved": 503,
+    "restore-needed": 503,
     "store-unavailable": 503,
 }
 

@@ -34,6 +34,7 @@ from retention.erase import Erase
 from retention.gate import Gate
 from retention.hold import Holds
 from retention.policies import Policies
+from retention.restore import Restore
 from retention.scheduler import Scheduler
 from retention.sweep import Sweep
 from vault.attempt import Attempts
@@ -111,6 +112,7 @@ class Service:
     holds: Holds
     erase: Erase
     sweep: Sweep
+    restore: Restore
     scheduler: Scheduler
     threads: Threads = field(default_factory=Threads)
     erasure_due: threading.Event = field(default_factory=threading.Event)
@@ -132,9 +134,11 @@ class Service:
         """Check the ledger, recover and lease key material: what any command needs first.
 
         Raises:
+            RestoreNeeded: the database is an older copy than keys or ledger.
             LedgerCorrupt: the published ledger is not the one of this database.
             KeysLost, KeyUnavailable, DestructionUnconfirmed: of the first controller that failed.
         """
+        self.restore.check_start()
         self.sequencer.check()
         for recovered in self.recovery.recover_all():
             if recovered.error is not None and not recovered.error.retryable:

@@ -19,6 +19,7 @@ from retention.expiry import Expiry
 from retention.gate import Gate
 from retention.hold import Holds
 from retention.policies import Policies
+from retention.restore import Restore
 from retention.sweep import Sweep
 from retention.upkeep import Upkeep
 from vault.attempt import Attempts
@@ -85,6 +86,7 @@ class Ending:
     holds: Holds
     erase: Erase
     sweep: Sweep
+    restore: Restore
 
 
 def core(ports: Ports) -> Core:
@@ -180,6 +182,16 @@ def ending(
             deletion=Deletion(database, ports.store),
             listens=accounts,
             ledger_retention_months=settings.ledger_retention_months,
+        ),
+        restore=Restore(
+            database=database,
+            store=ports.store,
+            keyring=keyring,
+            recovery=core.recovery,
+            providers=ports.providers,
+            ledger=ledger,
+            sequencer=core.sequencer,
+            clock=clock,
         ),
     )
 
