@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from core.errors import InvalidRequest
 from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
+
+_KEY = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*(/[a-zA-Z0-9_][a-zA-Z0-9._-]*)*")
 
 
 @dataclass
@@ -52,17 +56,21 @@ class MemoryStore:
         return False
 
     def begin(self, key: str) -> MemoryWriter:
+        _check(key)
         return MemoryWriter(self, key)
 
     def put_new(self, key: str, data: bytes) -> None:
+        _check(key)
         if key in self.objects:
             raise ObjectExists(key=key)
         self.objects[key] = bytes(data)
 
     def replace(self, key: str, data: bytes) -> None:
+        _check(key)
         self.objects[key] = bytes(data)
 
     def read(self, key: str, start: int, length: int) -> bytes:
+        _check(key)
         if key not in self.objects:
             raise ObjectMissing(key=key)
         piece = self.objects[key][start : start + length]
@@ -71,6 +79,7 @@ class MemoryStore:
         return piece
 
     def size(self, key: str) -> int:
+        _check(key)
         if key not in self.objects:
             raise ObjectMissing(key=key)
         return len(self.objects[key])
@@ -79,7 +88,13 @@ class MemoryStore:
         yield from sorted(key for key in list(self.objects) if key.startswith(prefix))
 
     def delete_if_present(self, key: str) -> None:
+        _check(key)
         self.objects.pop(key, None)
 
     def check(self) -> None:
         """Nothing can be wrong with a dictionary."""
+
+
+def _check(key: str) -> None:
+    if not _KEY.fullmatch(key) or len(key) > 200:
+        raise InvalidRequest(what="object-key")

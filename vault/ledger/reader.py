@@ -11,6 +11,8 @@ import urllib.request
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
 from typing import Final
 
 from core.errors import IntegrityFailure, InvalidRequest
@@ -19,6 +21,7 @@ from vault.ledger import tiles
 from vault.ledger.frontier import TILE_WIDTH, Frontier
 from vault.ledger.tree import root_of
 from vault.ports import LedgerSource, ObjectStore
+from vault.stores.registry import open_store
 
 FILE_BYTES_MAX: Final = 128 * 1024 * 1024
 _TIMEOUT_S: Final = 30
@@ -46,6 +49,26 @@ class StoreSource:
 
 
 @dataclass(frozen=True)
+class FolderSource:
+    """The files of a ledger in a folder that is only read: a copy, a mounted backup."""
+
+    folder: Path
+
+    def get(self, key: str) -> bytes:
+        """Return a whole file.
+
+        Raises:
+            ObjectMissing: no such file. StoreUnavailable: it cannot be read.
+        """
+        try:
+            return (self.folder / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as err:
+            raise ObjectMissing(key=key) from err
+        except OSError as err:
+            raise StoreUnavailable(key=key) from err
+
+
+@dataclass(frozen=True)
 class UrlSource:
     """The files of a ledger under an ``http`` or ``https`` address."""
 
@@ -65,13 +88,14 @@ class UrlSource:
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                 data: bytes = answer.read(FILE_BYTES_MAX + 1)
+                cut_short = bool(answer.length)
         except urllib.error.HTTPError as err:
             with err:
                 missing = err.code == HTTPStatus.NOT_FOUND
             raise (ObjectMissing if missing else StoreUnavailable)(key=key) from err
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, HTTPException) as err:
             raise StoreUnavailable(key=key) from err
-        if len(data) > FILE_BYTES_MAX:
+        if cut_short or len(data) > FILE_BYTES_MAX:
             raise StoreUnavailable(key=key)
         return data
 
@@ -146,6 +170,22 @@ class TileReader:
         with contextlib.suppress(ObjectMissing):
             return self.source.get(key), width
         return self.source.get(key.partition(".p/")[0]), TILE_WIDTH
+
+
+def open_source(location: str) -> LedgerSource:
+    """Return where a ledger is read from, by how its place is spelt.
+
+    Args:
+        location: ``http(s)://`` address, ``file://`` or plain path of a folder, or a store's URI.
+
+    Raises:
+        InvalidRequest: no kind of place is spelt so.
+    """
+    if location.startswith(("http://", "https://")):
+        return UrlSource(location)
+    if location.startswith("file://") or "://" not in location:
+        return FolderSource(Path(location.removeprefix("file://")))
+    return StoreSource(open_store(location))
 
 
 def trusted_frontier(reader: TileReader, root_hash: bytes) -> Frontier:
