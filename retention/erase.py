@@ -175,8 +175,9 @@ class Erase:
             The erasure: ``done``, or still ``running`` or ``waiting-key-provider``.
         """
         erasure = self._read(erasure_id)
-        if erasure.is_unfinished and self.shred_step.take(erasure):
-            self.tombstones.write(self._read(erasure_id))
+        if erasure.is_unfinished:
+            if self.shred_step.take(erasure):
+                self.tombstones.write(self._read(erasure_id))
             erasure = self._read(erasure_id)
         if erasure.state == "done" and erasure.shred_entry_id and erasure.certificate_id is None:
             self.certification.issue(erasure_id, wait_s=wait_s)

@@ -174,6 +174,8 @@ def _place_hold(connection: Connection, entry: _Entry) -> bool:
     known = sa.select(holds.c.id).where(holds.c.id == facts["hold"])
     if connection.execute(known).first():
         return _name_more(connection, facts)
+    if facts.get("from_restore"):
+        return False  # of an earlier restore: the one under way has set its own
     hold_rows.insert(
         connection,
         Hold(
@@ -187,7 +189,6 @@ def _place_hold(connection: Connection, entry: _Entry) -> bool:
             placed_by=entry.actor_id,
             placed_entry_id=entry.id,
             review_on=date.fromisoformat(facts["review_on"]) if facts["review_on"] else None,
-            from_restore=bool(facts.get("from_restore")),
         ),
     )
     return True

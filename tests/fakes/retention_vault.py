@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from core.clock import SystemClock
 from core.db import Database, metadata
 from core.ports import Clock
+from keys.blobs import Places
 from keys.keyring import Keyring
+from keys.providers.registry import Providers
 from keys.recovery import Recovery
 from keys.shred import Shredder
 from keys.signing import NoteSigner
@@ -30,13 +32,16 @@ from retention.policies import Policies
 from retention.policy import PolicyRequest
 from retention.restore import Restore
 from retention.sweep import Sweep
+from retention.tables import erasures
 from retention.target import ErasureRequest, Target
 from retention.upkeep import Upkeep
+from tests.fakes.key_faults import Fuse, FusedDatabase, FusedPlace, FusedProvider
 from tests.fakes.object_store import MemoryStore
 from tests.fakes.vault_stack import VaultStack
 from tests.fakes.vault_stack import build as build_stack
 from vault.ledger.append import Ledger
 from vault.ledger.journal import LedgerJournal
+from vault.ledger.progress import Progress
 from vault.ledger.sequence import Sequencer
 from vault.listen import Listens
 from vault.listen_account import ListenAccounts
@@ -149,15 +154,22 @@ class RetentionVault:
             clock=stack.clock,
         )
 
-    def restarted(self) -> RetentionVault:
-        """Return the vault as a new process would have it: no cover in memory, no ticket."""
-        old = self.stack
-        keyring = Keyring(
-            old.database, old.shredder.providers, old.shredder.places, old.clock, old.owner
+    def restarted(
+        self, fuse: Fuse | None = None, *, providers: Providers | None = None
+    ) -> RetentionVault:
+        """Return the vault as a new process has it, one that dies at the fuse's step if given."""
+        old, database = self.stack, self.stack.database
+        providers, places = providers or old.shredder.providers, old.shredder.places
+        if fuse is not None:
+            database = FusedDatabase(database.engine, fuse)
+            providers = Providers([FusedProvider(one, fuse) for one in providers])
+            places = Places([FusedPlace(one, fuse) for one in places.places])
+        keyring = Keyring(database, providers, places, old.clock, old.owner)
+        ledger = replace(old.ledger, database=database, keyring=keyring, progress=Progress())
+        shredder = Shredder(
+            database, providers, places, keyring, old.clock, LedgerJournal(ledger), old.owner
         )
-        ledger = replace(old.ledger, keyring=keyring)
-        shredder = replace(old.shredder, keyring=keyring, journal=LedgerJournal(ledger))
-        stack = old.over(keyring=keyring, ledger=ledger, shredder=shredder)
+        stack = old.over(database=database, keyring=keyring, ledger=ledger, shredder=shredder)
         return replace(self, stack=stack, streams=Streams())
 
     @property
@@ -238,6 +250,22 @@ class RetentionVault:
         self.erase.run(planned.id)
         self.sequencer.run_once()
         return self.erase.run(planned.id)
+
+    def tombstones_without_keys(self, erasure_id: str, key_id: str) -> None:
+        """Lie: say that keys are destroyed that are not, as a broken order would."""
+        with self.database.transaction() as connection:
+            connection.execute(
+                erasures.update()
+                .where(erasures.c.id == erasure_id)
+                .values(
+                    destroyed_at=self.database.now(connection),
+                    epoch_after=0,
+                    destroyed_key_ids=[key_id],
+                    provider_uris=["local:test"],
+                    limits=[],
+                )
+            )
+        self.erase.run(erasure_id)
 
     def hold(self, **wanted: Any) -> Hold:
         asked: dict[str, Any] = {"kind": "hold", "reason": REASON} | wanted
