@@ -133,6 +133,20 @@ class VaultStack:
             campaigns=campaigns,
         )
 
+    def foreigner(self, *roles: str) -> Actor:
+        """Return a person of another controller, made with a tree of its own."""
+        other = ids.from_bits("ctl_", self.clock.random_bytes(16))
+        with self.database.transaction() as connection:
+            campaigns_of.create_controller(
+                connection,
+                controller_id=other,
+                slug=f"other-{next(_numbers)}",
+                name="Other",
+                at=self.database.now(connection),
+            )
+        self.shredder.create_tree(other)
+        return replace(self.actor(*roles), controller_id=other)
+
     def campaign(
         self,
         slug: str = "winter-sale",

@@ -16,7 +16,6 @@ from core.errors import OublietteError
 from keys.errors import LeafPunctured
 from tests.fakes.vault_stack import MAX_BYTES, VaultStack, build
 from vault import attempt_rows, container
-from vault.access import Actor
 from vault.deposit import DepositRequest
 from vault.errors import (
     CampaignNotFound,
@@ -44,7 +43,17 @@ RAW = "audio/PCMA; rate=8000; channels=1"
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> VaultStack:
+def both(database: Database, tmp_path: Path) -> VaultStack:
+    """Return a vault on each of the two databases."""
+    return make(database, tmp_path)
+
+
+@pytest.fixture
+def vault(sqlite_database: Database, tmp_path: Path) -> VaultStack:
+    return make(sqlite_database, tmp_path)
+
+
+def make(database: Database, tmp_path: Path) -> VaultStack:
     (tmp_path / "objects").mkdir()
     stack = build(database, FolderStore(tmp_path / "objects"), tmp_path)
     stack.campaign()
@@ -87,16 +96,16 @@ def refusals(vault: VaultStack) -> list[str]:
     return [event["outcome"] for event in vault.events("deposit-refused")]
 
 
-def test_a_deposit_is_sealed_kept_and_in_the_ledger(vault: VaultStack) -> None:
+def test_a_deposit_is_sealed_kept_and_in_the_ledger(both: VaultStack) -> None:
     body = call()
-    done = vault.put(
+    done = both.put(
         body,
         external_id="call-1",
         metadata=SAID,
         file_name="C:\\x\\out-1.wav",
         media_type="audio/wav",
     )
-    row = vault.recording(done.recording_id)
+    row = both.recording(done.recording_id)
     assert done.created
     assert (row.state, row.codec, row.direction, row.duration_ms) == (
         "stored",
@@ -104,15 +113,15 @@ def test_a_deposit_is_sealed_kept_and_in_the_ledger(vault: VaultStack) -> None:
         "outbound",
         2_000,
     )
-    assert opened(vault, row) == body
-    said = open_metadata(vault.keyring, row)
+    assert opened(both, row) == body
+    said = open_metadata(both.keyring, row)
     assert said is not None
     assert (said.agent, said.contact_number) == ("Zoé Martin", "+33612345678")
     assert (said.external_id, said.file_name) == ("call-1", "out-1.wav")
-    [event] = vault.events("recording-deposited")
+    [event] = both.events("recording-deposited")
     assert (event["recording"], event["facts"]["object_key"]) == (row.id, row.object_key)
-    assert attempt_states(vault) == ["stored"]
-    assert vault.store.size(row.object_key) == container.object_size(len(body))
+    assert attempt_states(both) == ["stored"]
+    assert both.store.size(row.object_key) == container.object_size(len(body))
 
 
 def test_the_objects_header_opens_with_the_rows_words(vault: VaultStack) -> None:
@@ -122,11 +131,11 @@ def test_the_objects_header_opens_with_the_rows_words(vault: VaultStack) -> None
     assert (header.wrapped_dek, header.sealed_metadata) == (row.wrapped_dek, row.sealed_metadata)
 
 
-def test_nothing_personal_and_no_sound_is_stored_in_clear(vault: VaultStack) -> None:
+def test_nothing_personal_and_no_sound_is_stored_in_clear(both: VaultStack) -> None:
     body = call()
-    vault.put(body, external_id="out-0612345678", metadata=SAID, file_name="0612345678.wav")
-    stored = [path.read_bytes() for path in vault.root.rglob("*") if path.is_file()]
-    with vault.database.read() as connection:
+    both.put(body, external_id="out-0612345678", metadata=SAID, file_name="0612345678.wav")
+    stored = [path.read_bytes() for path in both.root.rglob("*") if path.is_file()]
+    with both.database.read() as connection:
         for table in ("attempts", "recordings", "external_ids", "ledger_entries"):
             rows = connection.execute(sa.text(f"SELECT * FROM {table}")).all()  # noqa: S608
             stored.append(repr(rows).encode())
@@ -158,21 +167,13 @@ def test_without_a_start_the_arrival_counts_and_says_so(vault: VaultStack) -> No
 @pytest.mark.parametrize("size", [1, 15, 16_383, 16_384, 16_385, 32_767, 32_768, 32_769])
 @pytest.mark.parametrize("cut", [1_000, 16_384, 1 << 20])
 def test_a_body_of_any_length_cut_anywhere_comes_back_whole(
-    sqlite_vault: VaultStack, size: int, cut: int
+    vault: VaultStack, size: int, cut: int
 ) -> None:
     body = bytes(n * 131 % 251 for n in range(size))
-    row = sqlite_vault.recording(sqlite_vault.put(body, cut=cut, media_type=RAW).recording_id)
+    row = vault.recording(vault.put(body, cut=cut, media_type=RAW).recording_id)
     assert row.clear_bytes == size
-    assert opened(sqlite_vault, row) == body
-    assert sqlite_vault.store.size(row.object_key) == container.object_size(size)
-
-
-@pytest.fixture
-def sqlite_vault(sqlite_database: Database, tmp_path: Path) -> VaultStack:
-    (tmp_path / "objects").mkdir()
-    stack = build(sqlite_database, FolderStore(tmp_path / "objects"), tmp_path)
-    stack.campaign()
-    return stack
+    assert opened(vault, row) == body
+    assert vault.store.size(row.object_key) == container.object_size(size)
 
 
 @pytest.mark.parametrize(
@@ -198,11 +199,11 @@ def test_what_is_refused_before_the_body_takes_no_index_and_leaves_an_entry(
     assert event["campaign"] is not None
 
 
-def test_only_an_open_campaign_of_the_right_country_takes_deposits(vault: VaultStack) -> None:
-    vault.campaign("draft", opened=False)
-    vault.campaign("abroad", countries=("DE",))
-    vault.campaign("ended")
-    vault.campaigns.close(vault.actor(), "ended")
+def test_only_an_open_campaign_of_the_right_country_takes_deposits(both: VaultStack) -> None:
+    both.campaign("draft", opened=False)
+    both.campaign("abroad", countries=("DE",))
+    both.campaign("ended")
+    both.campaigns.close(both.actor(), "ended")
     for slug, error in (
         ("draft", CampaignNotOpen),
         ("abroad", CountryNotAllowed),
@@ -210,40 +211,25 @@ def test_only_an_open_campaign_of_the_right_country_takes_deposits(vault: VaultS
         ("nowhere", CampaignNotFound),
     ):
         with pytest.raises(error):
-            vault.put(call(), slug)
-    assert refusals(vault) == [
+            both.put(call(), slug)
+    assert refusals(both) == [
         "campaign-not-open",
         "country-not-allowed",
         "campaign-not-open",
         "campaign-not-found",
     ]
-    assert vault.events("deposit-refused")[-1]["campaign"] is None
-    assert vault.put(call()).created
+    assert both.events("deposit-refused")[-1]["campaign"] is None
+    assert both.put(call()).created
 
 
-def test_a_sender_reaches_its_own_campaigns_only(vault: VaultStack) -> None:
-    vault.campaign("spring-sale")
-    scoped = vault.actor("intake", campaigns=frozenset({"spring-sale"}))
+def test_a_sender_reaches_its_own_campaigns_only(both: VaultStack) -> None:
+    both.campaign("spring-sale")
+    scoped = both.actor("intake", campaigns=frozenset({"spring-sale"}))
     with pytest.raises(CampaignNotFound):
-        vault.put(call(), actor=scoped)
-    assert vault.put(call(), "spring-sale", actor=scoped).created
+        both.put(call(), actor=scoped)
+    assert both.put(call(), "spring-sale", actor=scoped).created
     with pytest.raises(CampaignNotFound):
-        vault.put(call(), actor=foreign(vault))
-
-
-def foreign(vault: VaultStack) -> Actor:
-    """Return a sender of another controller of the same vault, with a tree of its own."""
-    import dataclasses
-
-    from core import ids
-    from vault.campaign import create_controller
-
-    other = ids.from_bits("ctl_", b"another.........")
-    with vault.database.transaction() as connection:
-        at = vault.database.now(connection)
-        create_controller(connection, controller_id=other, slug="other", name="Other", at=at)
-    vault.shredder.create_tree(other)
-    return dataclasses.replace(vault.actor(), controller_id=other)
+        both.put(call(), actor=both.foreigner())
 
 
 @pytest.mark.parametrize(
@@ -315,47 +301,47 @@ def test_an_abort_after_the_end_changes_nothing(vault: VaultStack) -> None:
         upload.write(b"\0")
 
 
-def test_an_upload_whose_attempt_was_given_up_is_lost_and_says_so(vault: VaultStack) -> None:
-    upload = vault.deposit.begin(vault.actor(), DepositRequest("winter-sale", external_id="call-1"))
+def test_an_upload_whose_attempt_was_given_up_is_lost_and_says_so(both: VaultStack) -> None:
+    upload = both.deposit.begin(both.actor(), DepositRequest("winter-sale", external_id="call-1"))
     upload.write(call())
-    with vault.database.transaction() as connection:
-        assert vault.attempts.mark_dead(connection, silent_s=-1) == 1
+    with both.database.transaction() as connection:
+        assert both.attempts.mark_dead(connection, silent_s=-1) == 1
     with pytest.raises(DepositLost):
         upload.finish()
-    assert attempt_states(vault) == ["abandoned"]
-    assert vault.put(call(), external_id="call-1").created
+    assert attempt_states(both) == ["abandoned"]
+    assert both.put(call(), external_id="call-1").created
 
 
-def test_an_ended_attempt_is_punctured_and_its_object_opens_no_more(vault: VaultStack) -> None:
-    kept = vault.recording(vault.put(call()).recording_id)
-    upload = vault.deposit.begin(vault.actor(), DepositRequest("winter-sale"))
+def test_an_ended_attempt_is_punctured_and_its_object_opens_no_more(both: VaultStack) -> None:
+    kept = both.recording(both.put(call()).recording_id)
+    upload = both.deposit.begin(both.actor(), DepositRequest("winter-sale"))
     upload.write(call())
     upload.abort()
-    with vault.database.read() as connection:
-        [ended] = attempt_rows.unpunctured(connection, vault.controller_id)
-    vault.shredder.puncture(vault.controller_id, [ended.leaf])
-    with vault.database.transaction() as connection:
+    with both.database.read() as connection:
+        [ended] = attempt_rows.unpunctured(connection, both.controller_id)
+    both.shredder.puncture(both.controller_id, [ended.leaf])
+    with both.database.transaction() as connection:
         attempt_rows.mark_punctured(connection, [ended.id])
-    vault.keyring.warm(vault.controller_id)
+    both.keyring.warm(both.controller_id)
     with pytest.raises(LeafPunctured):
-        vault.keyring.unwrap_dek(ended.subject, bytes(60))
-    assert opened(vault, kept) == call()
-    with vault.database.read() as connection:
-        assert attempt_rows.unpunctured(connection, vault.controller_id) == []
+        both.keyring.unwrap_dek(ended.subject, bytes(60))
+    assert opened(both, kept) == call()
+    with both.database.read() as connection:
+        assert attempt_rows.unpunctured(connection, both.controller_id) == []
         assert [one.id for one in attempt_rows.undeleted(connection)] == [ended.id]
 
 
-def test_own_uploads_are_kept_alive_and_silent_ones_are_dead(vault: VaultStack) -> None:
-    upload = vault.deposit.begin(vault.actor(), DepositRequest("winter-sale"))
-    with vault.database.transaction() as connection:
-        past = vault.database.now(connection) - timedelta(seconds=attempt_rows.SILENT_S)
+def test_own_uploads_are_kept_alive_and_silent_ones_are_dead(both: VaultStack) -> None:
+    upload = both.deposit.begin(both.actor(), DepositRequest("winter-sale"))
+    with both.database.transaction() as connection:
+        past = both.database.now(connection) - timedelta(seconds=attempt_rows.SILENT_S)
         connection.execute(attempts.update().values(seen_at=past))
-        assert len(vault.attempts.dead(connection)) == 1
-    assert vault.attempts.refresh() == 1
-    with vault.database.read() as connection:
-        assert vault.attempts.dead(connection) == []
+        assert len(both.attempts.dead(connection)) == 1
+    assert both.attempts.refresh() == 1
+    with both.database.read() as connection:
+        assert both.attempts.dead(connection) == []
     upload.abort()
-    assert vault.attempts.refresh() == 0
+    assert both.attempts.refresh() == 0
 
 
 def test_a_file_name_that_does_not_fit_is_dropped_and_the_call_kept(vault: VaultStack) -> None:
@@ -367,22 +353,22 @@ def test_a_file_name_that_does_not_fit_is_dropped_and_the_call_kept(vault: Vault
     assert (sealed.file_name, len(sealed.free)) == (None, 9)
 
 
-def test_each_deposit_takes_its_own_leaf(vault: VaultStack) -> None:
-    rows = [vault.recording(vault.put(call()).recording_id) for _ in range(3)]
+def test_each_deposit_takes_its_own_leaf(both: VaultStack) -> None:
+    rows = [both.recording(both.put(call()).recording_id) for _ in range(3)]
     assert [row.leaf_index for row in rows] == [0, 1, 2]
     assert len({row.object_key for row in rows}) == 3
     assert len({row.commitment for row in rows}) == 3
-    with vault.database.read() as connection:
+    with both.database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(recordings)).scalar() == 3
 
 
-def test_a_second_upload_of_one_id_waits_for_the_first(vault: VaultStack) -> None:
+def test_a_second_upload_of_one_id_waits_for_the_first(both: VaultStack) -> None:
     request = DepositRequest("winter-sale", external_id="call-1")
-    first = vault.deposit.begin(vault.actor(), request)
+    first = both.deposit.begin(both.actor(), request)
     with pytest.raises(DepositInProgress):
-        vault.deposit.begin(vault.actor(), request)
+        both.deposit.begin(both.actor(), request)
     first.write(call())
     done = first.finish()
-    again = vault.put(call(), external_id="call-1")
+    again = both.put(call(), external_id="call-1")
     assert (again.recording_id, again.created) == (done.recording_id, False)
-    assert refusals(vault) == []
+    assert refusals(both) == []
