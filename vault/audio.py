@@ -22,6 +22,8 @@ from vault.errors import UnsupportedAudio
 
 __all__ = ["AudioFacts", "Probe"]
 
+_EARLY_LOOK_BYTES: Final = 8 * 1024
+
 
 class Probe:
     """Watches one upload: give it each piece, ask for a verdict early, for the facts at the end.
@@ -43,13 +45,10 @@ class Probe:
         Raises:
             UnsupportedAudio: the head is a page, an archive or a program.
         """
-        head = self._ends.head
-        if len(head) == self._judged_bytes:
-            return
-        self._judged_bytes = len(head)
-        kind = refused_kind(bytes(head))
-        if kind is not None:
-            raise UnsupportedAudio(kind=kind)
+        seen_bytes = min(len(self._ends.head), _EARLY_LOOK_BYTES)
+        if seen_bytes > self._judged_bytes:
+            self._judged_bytes = seen_bytes
+            _refuse(bytes(self._ends.head[:seen_bytes]))
 
     def finish(self, declared_type: str | None = None) -> AudioFacts:
         """Return the facts of the whole body and drop what was kept of it.
@@ -61,9 +60,8 @@ class Probe:
             UnsupportedAudio: empty, refused by its head, or unknown and not declared as audio.
         """
         try:
-            self._judged_bytes = 0
-            self.early_verdict()
             window = self._ends.window()
+            _refuse(window.head)
             if window.total_bytes == 0:
                 raise UnsupportedAudio(kind="empty")
             found = _read(window, declared_type) or _declared(declared_type)
@@ -74,6 +72,12 @@ class Probe:
     def close(self) -> None:
         """Zero and drop what was kept; safe to call twice."""
         self._ends.close()
+
+
+def _refuse(head: bytes) -> None:
+    kind = refused_kind(head)
+    if kind is not None:
+        raise UnsupportedAudio(kind=kind)
 
 
 def _read(window: Window, declared_type: str | None) -> Found | None:

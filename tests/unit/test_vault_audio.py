@@ -241,6 +241,19 @@ def test_no_recording_is_refused_early(name: str) -> None:
     assert len(watched._ends.head) == 3000
 
 
+def test_one_byte_at_a_time_costs_no_more_than_the_look_at_the_head() -> None:
+    watched = Probe()
+    started = time.process_time()
+    for _ in range(60_000):
+        watched.feed(b" ")
+        watched.early_verdict()
+    assert time.process_time() - started < 2
+    watched.feed(HTML)
+    watched.early_verdict()
+    with pytest.raises(UnsupportedAudio):
+        watched.finish("audio/wav")
+
+
 def test_a_recording_that_only_mentions_a_page_is_kept() -> None:
     data = make.wav(HTML + bytes(16_000), before=make.chunk(b"LIST", b"INFO" + HTML))
     assert probe(data).codec == "pcm16"
