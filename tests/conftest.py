@@ -220,6 +220,12 @@ def nginx() -> str:
 
 
 @pytest.fixture(scope="session")
+def curl() -> str:
+    """Return the path of the curl program."""
+    return need(lambda: real.require("curl"))
+
+
+@pytest.fixture(scope="session")
 def chromium() -> tuple[str, str]:
     """Return the paths of Chromium and of its driver."""
     return need(lambda: (real.require("chromium"), real.require("chromedriver")))
