@@ -54,6 +54,7 @@ def test_the_layout_is_the_documented_one() -> None:
     assert raw[66:126] == bytes(range(60))
     assert raw[126:228] == b"\x00\x64" + b"m" * 100
     assert not any(raw[228:])
+    assert SEALED_METADATA_MAX_BYTES == 3968
 
 
 @given(size=st.sampled_from(SIZES))
