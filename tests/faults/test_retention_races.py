@@ -1,0 +1,199 @@
+"""Holds, erasures, sweeps and uploads at once: one of two wins, and both know which."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy.engine import Connection
+
+from core.db import Database, open_database
+from core.errors import OublietteError
+from retention import protection
+from retention.errors import PlanChanged
+from retention.target import Target
+from tests.fakes.retention_vault import NUMBER, RetentionVault, build
+from vault.errors import RecordingErased
+from vault.ledger.append import AppendedEntry, Ledger
+from vault.ledger.entry import Event
+
+Result = TypeVar("Result")
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def vault(database: Database, tmp_path: Path) -> RetentionVault:
+    return build(database, tmp_path)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+def at_once(pool: ThreadPoolExecutor, *acts: Callable[[], Any]) -> list[Any]:
+    """Run acts together; returns what each gave, or the error it raised."""
+    barrier = threading.Barrier(len(acts))
+
+    def run(act: Callable[[], Result]) -> Result | OublietteError:
+        barrier.wait(WAIT_S)
+        try:
+            return act()
+        except OublietteError as err:
+            return err
+
+    futures = [pool.submit(run, act) for act in acts]
+    return [future.result(WAIT_S) for future in futures]
+
+
+def test_either_the_hold_wins_or_the_erasure(
+    vault: RetentionVault, pool: ThreadPoolExecutor
+) -> None:
+    for scope in ("recording", "campaign") * 3:
+        recording_id = vault.deposit()
+        planned = vault.plan(Target.recording(recording_id))
+        named: dict[str, Any] = (
+            {"recording_id": recording_id}
+            if scope == "recording"
+            else {"campaign_ref": "winter-sale"}
+        )
+        held, erased = at_once(
+            pool, partial(vault.hold, scope=scope, **named), partial(vault.execute, planned)
+        )
+        if vault.state(recording_id) == "stored":
+            assert isinstance(erased, PlanChanged)
+        else:
+            late = isinstance(held, RecordingErased) or (
+                scope == "campaign" and held.placed_at >= erased.inaccessible_at
+            )
+            assert late
+        for hold in vault.holds.list(vault.dpo):
+            vault.holds.lift(vault.dpo, hold.id)
+
+
+def test_two_officers_at_once_on_overlapping_sets(
+    vault: RetentionVault, pool: ThreadPoolExecutor
+) -> None:
+    for _ in range(3):
+        one, shared, two = (vault.deposit() for _ in range(3))
+        plans = [vault.plan(Target.recordings((a, b))) for a, b in ((one, shared), (shared, two))]
+        results = at_once(pool, *(partial(vault.execute, plan) for plan in plans))
+        refused = [result for result in results if isinstance(result, PlanChanged)]
+        assert len(refused) == 1
+        vault.erase.resume_all()
+        told = [event["recording"] for event in vault.events("recording-shredded")]
+        assert told.count(shared) == 1
+
+
+def test_an_officer_and_the_sweep_erase_a_recording_once(
+    vault: RetentionVault, pool: ThreadPoolExecutor
+) -> None:
+    for _ in range(3):
+        recording_id = vault.deposit()
+        vault.age(recording_id, days=200)
+        planned = vault.plan(Target.recording(recording_id))
+        at_once(pool, partial(vault.execute, planned), vault.sweep.run, vault.sweep.run)
+        vault.sweep.run()
+        told = [event["recording"] for event in vault.events("recording-shredded")]
+        assert told.count(recording_id) == 1
+        assert vault.state(recording_id) == "deleted"
+
+
+def test_nobody_slips_through_an_erasure_by_person(
+    vault: RetentionVault, pool: ThreadPoolExecutor
+) -> None:
+    vault.deposit()
+    stop = threading.Event()
+
+    def keep_depositing() -> list[str]:
+        made = []
+        while not stop.is_set():
+            made.append(vault.deposit())
+        return made
+
+    depositing: Future[list[str]] = pool.submit(keep_depositing)
+    try:
+        planned = vault.plan(Target.person(NUMBER))
+        for _ in range(50):
+            try:
+                vault.execute(planned)
+                break
+            except PlanChanged:
+                planned = vault.plan(Target.person(NUMBER))
+                stop.set()
+    finally:
+        stop.set()
+    made = depositing.result(WAIT_S)
+    vault.erase.resume_all()
+    vault.erase.resume_all()
+    assert made
+    approved = vault.erase.get(vault.dpo, planned.id).approved_at
+    assert approved is not None
+    left = [one for one in vault.living() if vault.stack.recording(one).stored_at <= approved]
+    assert left == []
+
+
+@dataclass(frozen=True)
+class SlowLedger(Ledger):
+    """Stops inside the transaction that holds everything else of a hold."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def append(self, connection: Connection, event: Event) -> AppendedEntry:
+        if event.type == "hold-placed":
+            self.reached.set()
+            assert self.go_on.wait(WAIT_S)
+        return super().append(connection, event)
+
+
+def hold_and_erase(
+    vault: RetentionVault, pool: ThreadPoolExecutor, *, erase_first: bool
+) -> tuple[Any, Any]:
+    """Let an erasure begin while a hold over its campaign is placed but not yet committed."""
+    reached, go_on = threading.Event(), threading.Event()
+    planned = vault.plan(Target.recording(vault.deposit()))
+    own = vault.stack.ledger
+    fields = {name: getattr(own, name) for name in Ledger.__dataclass_fields__}
+    slow = vault.over(ledger=SlowLedger(**fields, reached=reached, go_on=go_on))
+    holding = pool.submit(slow.hold, scope="campaign", campaign_ref="winter-sale")
+    assert reached.wait(WAIT_S)
+    erasing = pool.submit(vault.execute, planned)
+    if erase_first:
+        erasing.result(WAIT_S)
+    go_on.set()
+    return holding.result(WAIT_S), erasing.exception(WAIT_S)
+
+
+@pytest.mark.needs_postgresql
+def test_an_erasure_waits_for_a_hold_under_way(
+    postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    hold, refused = hold_and_erase(vault, pool, erase_first=False)
+    assert hold.lifted_at is None
+    assert isinstance(refused, PlanChanged)
+    assert len(vault.living()) == 1
+    database.close()
+
+
+@pytest.mark.needs_postgresql
+def test_without_taking_turns_a_held_recording_would_be_erased(
+    postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    monkeypatch.setattr(protection, "serialise", lambda *_: None)
+    hold, refused = hold_and_erase(vault, pool, erase_first=True)
+    assert hold.lifted_at is None
+    assert refused is None
+    assert vault.living() == []
+    database.close()
