@@ -54,6 +54,9 @@ REFUSALS: Final = frozenset(
 )
 
 
+_INSERT: Final = recordings.insert()
+
+
 @dataclass(frozen=True)
 class SealedUpload:
     """A whole upload, durable in the store under its attempt's key.
@@ -134,7 +137,7 @@ class DepositEnd:
                 stored_at = self.database.now(connection)
                 entry = self._record(connection, actor, upload)
                 row = _row(upload, stored_at=stored_at, entry_id=entry.id)
-                connection.execute(recordings.insert().values(**row))
+                connection.execute(_INSERT, row)
                 if upload.tag is not None:
                     external_id.keep(
                         connection, attempt.campaign_id, upload.tag, attempt.recording_id

@@ -44,6 +44,21 @@ class Tag:
     value: bytes = field(repr=False)
 
 
+# built once; weeks and tags apart, because both engines seek an index by two lists but not by
+# pairs, and a tag of one week is no tag of another
+_FIND: Final = (
+    sa.select(external_ids.c.recording_id)
+    .where(
+        external_ids.c.campaign_id == sa.bindparam("campaign"),
+        external_ids.c.week.in_(sa.bindparam("weeks", expanding=True)),
+        external_ids.c.tag.in_(sa.bindparam("tags", expanding=True)),
+    )
+    .order_by(external_ids.c.week.desc())
+    .limit(1)
+)
+_KEEP: Final = external_ids.insert()
+
+
 def check_external_id(text: str) -> str:
     """Return ``text`` when it can be a sender's id.
 
@@ -99,25 +114,23 @@ def tags(
 
 def find(connection: Connection, campaign_id: str, known: Sequence[Tag]) -> str | None:
     """Return the ``rec_`` id that came under one of these tags, or None."""
-    pairs = [
-        sa.and_(external_ids.c.week == one.week, external_ids.c.tag == one.value) for one in known
-    ]
-    query = (
-        sa.select(external_ids.c.recording_id)
-        .where(external_ids.c.campaign_id == campaign_id, sa.or_(*pairs))
-        .order_by(external_ids.c.week.desc())
-        .limit(1)
-    )
-    return connection.execute(query).scalar_one_or_none()
+    asked = {
+        "campaign": campaign_id,
+        "weeks": [tag.week for tag in known],
+        "tags": [tag.value for tag in known],
+    }
+    return connection.execute(_FIND, asked).scalar_one_or_none()
 
 
 def keep(connection: Connection, campaign_id: str, tag: Tag, recording_id: str) -> None:
     """Remember that a recording came under a tag; the caller has made sure that none did."""
-    connection.execute(
-        external_ids.insert().values(
-            campaign_id=campaign_id, week=tag.week, tag=tag.value, recording_id=recording_id
-        )
-    )
+    row = {
+        "campaign_id": campaign_id,
+        "week": tag.week,
+        "tag": tag.value,
+        "recording_id": recording_id,
+    }
+    connection.execute(_KEEP, row)
 
 
 def weeks_due(campaign: Campaign, *, now: datetime) -> range:

@@ -294,3 +294,15 @@ def test_without_an_id_nothing_is_the_same(vault: VaultStack) -> None:
     assert first.created
     assert second.created
     assert first.recording_id != second.recording_id
+
+
+def test_looking_for_an_id_does_not_walk_through_a_campaign(vault: VaultStack) -> None:
+    asked = {"campaign": "cmp_x", "weeks": [7, 8], "tags": [b"a", b"b"]}
+    text = str(
+        external_id._FIND.params(asked).compile(
+            vault.database.engine, compile_kwargs={"literal_binds": True}
+        )
+    )
+    with vault.database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
+    assert "campaign_id=? AND week=? AND tag=?" in repr(plan)
