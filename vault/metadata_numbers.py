@@ -40,12 +40,10 @@ class NumberMatcher:
 
     def matches(self, other: str | None) -> bool:
         """Tell whether ``other`` is the same number."""
-        if not other:
-            return False
-        bare = _bare(other)
-        if bare == self._number:
+        bare = _bare(other or "")
+        if bare and bare == self._number:
             return True
-        if self._e164 is None:
+        if not bare or self._e164 is None:
             return False
         if _PLAIN.fullmatch(bare) and not _NOT_DIGIT.sub("", bare).endswith(self._tail):
             return False

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.metadata import NumberMatcher, mask_contact, same_number, to_e164
+from vault.metadata_numbers import _bare
 
 SAME = [
     "0612345678",
@@ -66,17 +67,18 @@ def test_extensions_and_short_codes_only_equal_themselves(extension: str) -> Non
     assert not same_number("061234" + extension, extension, "FR")
 
 
-@pytest.mark.parametrize("number", [None, ""])
+@pytest.mark.parametrize("number", [None, "", " ", "\r", "tel: "])
 def test_nobody_is_nobody(number: str | None) -> None:
     assert not NumberMatcher("0612345678", "FR").matches(number)
     assert not NumberMatcher("", "FR").matches(number)
+    assert not NumberMatcher(" ", "FR").matches(number)
 
 
 @given(st.text(max_size=60))
 def test_any_text_compares_without_an_error(text: str) -> None:
     e164 = to_e164(text, "FR")
     assert e164 is None or (e164.startswith("+") and e164[1:].isdigit())
-    assert same_number(text, text, "FR") is bool(text.strip())
+    assert same_number(text, text, "FR") is bool(_bare(text))
     mask_contact(text)
 
 
