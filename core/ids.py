@@ -12,8 +12,9 @@ from core.errors import InvalidRequest
 
 ID_BYTES: Final = 16
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _DIGITS: Final = 26
+_SPELLING: Final = re.compile(f"[0-7][{_ALPHABET}]{{{_DIGITS - 1}}}")  # 130 bits, the first two 0
+_TO_BASE_32: Final = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int() reads
 _SLUG: Final = re.compile(r"[a-z0-9-]{1,40}")
 
 PREFIXES: Final = frozenset(
@@ -48,15 +49,9 @@ def to_bits(identifier: str, prefix: str) -> bytes:
         InvalidRequest: wrong prefix, length, character or a value above 128 bits.
     """
     digits = identifier[len(prefix) :]
-    well_formed = identifier.startswith(prefix) and len(digits) == _DIGITS
-    if not well_formed or any(character not in _VALUES for character in digits):
+    if not identifier.startswith(prefix) or not _SPELLING.fullmatch(digits):
         raise InvalidRequest(what="id")
-    number = 0
-    for character in digits:
-        number = number << 5 | _VALUES[character]
-    if number >> (8 * ID_BYTES):
-        raise InvalidRequest(what="id")
-    return number.to_bytes(ID_BYTES, "big")
+    return int(digits.translate(_TO_BASE_32), 32).to_bytes(ID_BYTES, "big")
 
 
 def is_id(text: str, prefix: str) -> bool:

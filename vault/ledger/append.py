@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -44,6 +45,14 @@ QUEUE_LAG_MAX_MS: Final = 10_000
 
 
 @dataclass(frozen=True)
+class _Alone:
+    """An entry and what commits with it."""
+
+    sealed: SealedEntry
+    statements: Sequence[sa.Executable]
+
+
+@dataclass(frozen=True)
 class Ledger:
     """Appends and opens entries. One for a process; safe for many threads.
 
@@ -59,7 +68,7 @@ class Ledger:
     ledger_controller_id: str
     files: ObjectStore | None = None
     progress: Progress = field(default_factory=Progress)
-    _group: GroupCommit = field(default_factory=GroupCommit, repr=False)
+    _group: GroupCommit[_Alone] = field(default_factory=GroupCommit, repr=False)
 
     @property
     def sealer(self) -> EntrySealer:
@@ -136,9 +145,7 @@ class Ledger:
             As ``append``, and what the statements raise.
         """
         sealed = self.sealer.seal(event)
-        self._group.run(
-            self.database, lambda connection: self._insert_with(connection, sealed, statements)
-        )
+        self._group.run(self.database, _Alone(sealed, statements), self._insert_group)
         self.progress.entries_queued()
         return sealed.entry
 
@@ -227,18 +234,17 @@ class Ledger:
 
     def _insert(self, connection: Connection, sealed: Sequence[SealedEntry]) -> None:
         try:
-            connection.execute(self._insertion(), [one.row for one in sealed])
+            connection.execute(self._insertion, [one.row for one in sealed])
         except SQLAlchemyError as err:
             raise LedgerUnavailable(why="insert") from err
 
+    @cached_property
     def _insertion(self) -> sa.Insert:
-        return sa.insert(ledger_entries).values(
-            queued_at=sa.literal_column(self.database.clock_sql)
-        )
+        clock: sa.ColumnElement[Any] = sa.literal_column(self.database.clock_sql)
+        return sa.insert(ledger_entries).values(queued_at=clock)
 
-    def _insert_with(
-        self, connection: Connection, sealed: SealedEntry, statements: Sequence[sa.Executable]
-    ) -> None:
-        for statement in statements:
-            connection.execute(statement)
-        self._insert(connection, [sealed])
+    def _insert_group(self, connection: Connection, group: Sequence[_Alone]) -> None:
+        for one in group:
+            for statement in one.statements:
+                connection.execute(statement)
+        self._insert(connection, [one.sealed for one in group])

@@ -1,20 +1,21 @@
-"""Commits the small transactions of several threads together: one fsync for all that wait.
+"""Commits what several threads bring together: one transaction, one fsync for all that wait.
 
-Leader and followers: a caller puts its work in a list and takes the writer lock; whoever holds the
-lock runs everything in the list in one transaction. While one group commits the next one gathers,
-so the size of a group follows the load, and a lone caller waits for nobody.
+Leader and followers. Whoever comes while nobody writes leads: it takes everything that waits and
+writes it in one transaction. Whoever comes meanwhile waits; when the leader is done it names the
+first of those the next leader. So the size of a group follows the load, and a lone caller waits for
+nobody.
 
-Safe because nobody is told that its work is done before the commit returned. When a group fails by
-what one of them asked, each is tried again in a transaction of its own: one caller's mistake fails
+Safe because nobody is told that its item is written before the commit returned. When a group fails
+by what one item asked, each is tried again in a transaction of its own: one caller's mistake fails
 one caller. When the database itself fails, all of them fail.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -23,71 +24,83 @@ from core.errors import DatabaseUnavailable
 
 GROUP_MAX: Final = 256
 
-Work = Callable[[Connection], None]
+T = TypeVar("T")
+Write = Callable[[Connection, Sequence[T]], None]
 
 
 @dataclass
-class _Waiting:
-    work: Work
+class _Waiting(Generic[T]):
+    """One caller: woken when its item is done, or when it is to lead."""
+
+    item: T
+    woken: threading.Event = field(default_factory=threading.Event)
     done: bool = False
     error: Exception | None = field(default_factory=DatabaseUnavailable)
 
 
-@dataclass(frozen=True)
-class GroupCommit:
-    """Runs callers' work in shared transactions; always give it the same database."""
+@dataclass
+class GroupCommit(Generic[T]):
+    """Writes callers' items in shared transactions; always give it the same database."""
 
-    _waiting: list[_Waiting] = field(default_factory=list, repr=False)
-    _list: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _writer: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _waiting: list[_Waiting[T]] = field(default_factory=list, repr=False)
+    _led: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def run(self, database: Database, work: Work) -> None:
-        """Run ``work`` in a transaction, shared or own, and return once it is durable.
+    def run(self, database: Database, item: T, write: Write[T]) -> None:
+        """Write ``item`` in a transaction, shared or own, and return once it is durable.
 
         Args:
             database: where.
-            work: statements only; it may be run twice, the first time rolled back.
+            item: what ``write`` is given, with the items of others.
+            write: statements only, the same for every caller; it may be run twice for an item, the
+                first time rolled back.
 
         Raises:
-            Whatever ``work`` raised in a transaction of its own.
+            Whatever ``write`` raised for this item in a transaction of its own.
             DatabaseUnavailable: as ``Database.transaction``.
         """
-        mine = _Waiting(work)
-        with self._list:
+        mine = _Waiting(item)
+        with self._lock:
             self._waiting.append(mine)
-        with self._writer:
-            while not mine.done:
-                self._run_group(database, self._take())
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.woken.wait()
+        if not mine.done:
+            self._lead(database, write)
         if mine.error is not None:
             raise mine.error
 
-    def _take(self) -> list[_Waiting]:
-        with self._list:
-            taken = self._waiting[:GROUP_MAX]
+    def _lead(self, database: Database, write: Write[T]) -> None:
+        """Write the first items that wait (the leader's own is among them); name a successor."""
+        with self._lock:
+            group = self._waiting[:GROUP_MAX]
             del self._waiting[:GROUP_MAX]
-        return taken
-
-    def _run_group(self, database: Database, group: list[_Waiting]) -> None:
         try:
-            with database.transaction() as connection:
-                for one in group:
-                    one.work(connection)
-        except DatabaseUnavailable as err:
-            for one in group:
-                one.error = DatabaseUnavailable()
-                one.error.__cause__ = err
-        except Exception as err:  # noqa: BLE001  # handed to the caller it belongs to
-            self._blame(database, group, err)
-        else:
-            for one in group:
-                one.error = None
+            _write(database, group, write)
         finally:
-            for one in group:
-                one.done = True
+            with self._lock:
+                self._led = bool(self._waiting)
+                for one in group:
+                    one.done = True
+                    one.woken.set()
+                if self._waiting:
+                    self._waiting[0].woken.set()
 
-    def _blame(self, database: Database, group: list[_Waiting], err: Exception) -> None:
+
+def _write(database: Database, group: Sequence[_Waiting[T]], write: Write[T]) -> None:
+    try:
+        with database.transaction() as connection:
+            write(connection, [one.item for one in group])
+    except DatabaseUnavailable as err:
+        for one in group:
+            one.error = DatabaseUnavailable()
+            one.error.__cause__ = err
+    except Exception as err:  # noqa: BLE001  # handed to the caller it belongs to
         if len(group) == 1:
             group[0].error = err
-            return
+        else:
+            for one in group:
+                _write(database, [one], write)
+    else:
         for one in group:
-            self._run_group(database, [one])
+            one.error = None
