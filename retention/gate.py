@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -13,6 +14,15 @@ from retention import due, protection
 from retention.policy import Period, parse_period
 from retention.tables import policies
 from vault.errors import CampaignConflict, DeadlinePassed
+
+
+# built once: every deposit and every row of a list asks
+_IN_FORCE: Final = (
+    sa.select(policies.c.retention)
+    .where(policies.c.campaign_id == sa.bindparam("campaign"))
+    .order_by(policies.c.version.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,4 @@ class Gate:
 
 
 def _retention(connection: Connection, campaign_id: str) -> str | None:
-    query = (
-        sa.select(policies.c.retention)
-        .where(policies.c.campaign_id == campaign_id)
-        .order_by(policies.c.version.desc())
-        .limit(1)
-    )
-    return connection.execute(query).scalar_one_or_none()
+    return connection.execute(_IN_FORCE, {"campaign": campaign_id}).scalar_one_or_none()
