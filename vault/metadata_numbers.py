@@ -47,7 +47,7 @@ class NumberMatcher:
             return False
         if _PLAIN.fullmatch(bare) and not _NOT_DIGIT.sub("", bare).endswith(self._tail):
             return False
-        return to_e164(other, self._region) == self._e164
+        return to_e164(bare, self._region) == self._e164
 
 
 def same_number(one: str, other: str, region: str) -> bool:
