@@ -15,7 +15,6 @@ from retention.policy import Period, parse_period
 from retention.tables import policies
 from vault.errors import CampaignConflict, DeadlinePassed
 
-
 # built once: every deposit and every row of a list asks
 _IN_FORCE: Final = (
     sa.select(policies.c.retention)
