@@ -5,7 +5,7 @@
 1. Key material: recovery adopts the newest blob that opens under a living key.
 2. The sweep is stopped and listening restricted: one restriction of scope ``vault`` for each
    controller, which an officer lifts when satisfied (``DELETE /v1/holds/{id}``).
-3. The ledger comes forward from its own files, never back.
+3. The ledger comes forward from its own files, never back (``retention.restore_ledger``).
 4. Campaigns, policies, holds, restrictions and revocations of deposit keys since the backup are
    replayed from it.
 5. **The current cover is the list of tombstones**: a row whose leaf it does not hold is shredded.
@@ -14,7 +14,7 @@
 7. Counters jump far past whatever was handed out since the backup, so that no leaf is used twice.
 
 Not brought back: corrections of metadata (the first version rules again), deposit keys and upload
-addresses issued, listens and certificates since the backup. A lost ledger is not started anew here.
+addresses issued, listens and certificates since the backup.
 
 Does not protect against a snapshot of the whole machine, keys included: it agrees with itself.
 
@@ -27,7 +27,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -41,13 +40,12 @@ from keys.model import Pointer
 from keys.providers.registry import Providers
 from keys.recovery import Recovery
 from keys.store import KeyStore
-from retention import hold_rows, protection, restore_start
+from retention import hold_rows, protection, restore_ledger, restore_start
 from retention.errors import RestoreRefused
 from retention.hold_rows import Hold
 from retention.restore_objects import ReturnedObjects, SetAside
 from retention.restore_replay import Replay
 from retention.restore_rows import shred_dead_rows
-from vault.errors import LedgerCorrupt
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event, system_actor
 from vault.ledger.journal import LedgerJournal
@@ -56,7 +54,6 @@ from vault.ports import ObjectStore
 from vault.tables import controllers, listens
 
 Progress = Callable[[str, int], None]
-_ROUND_ENTRIES: Final = 1_000
 
 
 @dataclass
@@ -149,7 +146,7 @@ class Restore:
         self._end_listens()
         for controller_id in controller_ids:
             report.release_hold_ids.append(self._announce(controller_id))
-        self._order_entries()
+        restore_ledger.order_all(self.sequencer)
         return report
 
     def _return_objects(
@@ -178,25 +175,17 @@ class Restore:
         return epochs
 
     def _bring_ledger_forward(self) -> int:
-        try:
-            self.sequencer.check()
-        except LedgerCorrupt as err:
-            raise RestoreRefused(why=err.code, what=str(err.facts.get("what", ""))) from err
-        self._order_entries()
+        restore_ledger.bring_forward(self.database, self.ledger, self.sequencer)
         journal = LedgerJournal(self.ledger)
         for controller_id in self._trees():
             journal.record_missing(KeyStore(self.database).read(controller_id))
-        self._order_entries()
+        restore_ledger.order_all(self.sequencer)
         published = self.sequencer.publisher.published()
         return 0 if published is None else published.checkpoint.size
 
     def _trees(self) -> Sequence[str]:
         known = KeyStore(self.database).controllers()
         return sorted(known, key=lambda one: one != self.ledger.ledger_controller_id)
-
-    def _order_entries(self) -> None:
-        while self.sequencer.run_once() >= _ROUND_ENTRIES:
-            pass
 
     def _controllers(self) -> list[str]:
         with self.database.read() as connection:

@@ -104,9 +104,7 @@ class ReturnedObjects:
         found = FoundObjects()
         seen: set[str] = set()
         for batch in _batches(self.store.keys(_OBJECTS)):
-            with self.database.read() as connection:
-                query = sa.select(recordings.c.object_key).where(recordings.c.object_key.in_(batch))
-                known = set(connection.execute(query).scalars())
+            known = self._known(batch)
             seen |= known
             for object_key in batch:
                 if object_key not in known:
@@ -115,6 +113,20 @@ class ReturnedObjects:
             tell(len(seen))
         found.missing = self._missing(seen)
         return found
+
+    def _known(self, batch: list[str]) -> set[str]:
+        """Return the keys that have a row; what was deleted and lies here again is deleted anew."""
+        with self.database.transaction() as connection:
+            query = sa.select(recordings.c.object_key, recordings.c.state)
+            rows = connection.execute(query.where(recordings.c.object_key.in_(batch))).all()
+            back = [row.object_key for row in rows if row.state == "deleted"]
+            if back:
+                connection.execute(
+                    recordings.update()
+                    .where(recordings.c.object_key.in_(back))
+                    .values(state="shredded", deleted_at=None)
+                )
+        return {row.object_key for row in rows}
 
     def _consider(self, found: FoundObjects, object_key: str) -> None:
         try:

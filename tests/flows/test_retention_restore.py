@@ -259,6 +259,56 @@ def test_without_any_key_nothing_is_touched(vault: RetentionVault) -> None:
         assert connection.execute(sa.select(recordings.c.wrapped_dek)).scalar()
 
 
+def test_a_ledger_folder_that_is_behind_is_written_anew_and_says_so(
+    vault: RetentionVault,
+) -> None:
+    vault.sequencer.run_once()
+    files = ledger_files(vault)
+    older = dict(files)
+    vault.deposit()
+    vault.sequencer.run_once()
+    newest = vault.sequencer.publisher.published()
+    files.clear()
+    files.update(older)
+    again = vault.restarted()
+    again.restore.run()
+    (told,) = again.events("ledger-restored")
+    assert newest is not None
+    assert told["facts"]["database_size"] == newest.checkpoint.size
+    again.restore.run()
+    assert len(again.events("ledger-restored")) == 1
+    files.clear()
+    again.restarted().restore.run()
+    assert len(again.events("ledger-restored")) == 2
+
+
+def test_a_ledger_with_another_history_is_refused(vault: RetentionVault) -> None:
+    vault.sequencer.run_once()
+    files, common = ledger_files(vault), copy_rows(vault.database)
+    begun = dict(files)
+    vault.deposit()
+    vault.sequencer.run_once()
+    forked = dict(files)
+    put_rows_back(vault.database, common)
+    files.clear()
+    files.update(begun)
+    again = vault.restarted()
+    for _ in range(3):
+        again.deposit()
+    again.sequencer.run_once()
+    kept = again.living()
+    files.clear()
+    files.update(forked)
+    with pytest.raises(RestoreRefused):
+        again.restarted().restore.run()
+    assert again.living() == kept
+
+
+def ledger_files(vault: RetentionVault) -> dict[str, bytes]:
+    assert isinstance(vault.files, MemoryStore)
+    return vault.files.objects
+
+
 def test_an_erased_recording_answers_gone_with_its_instant(vault: RetentionVault) -> None:
     erased = vault.deposit()
     old = copy_rows(vault.database)
