@@ -1,0 +1,358 @@
+"""Each rule of a shred that looks fussy, and what its absence does.
+
+A scenario plays one bad moment against real files and both databases. With the product's classes it
+ends well; with a variant that skips the rule, the same scenario must notice that a survivor is lost
+or an erased recording still opens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from core.db import Database
+from core.errors import OublietteError
+from keys.destruction import Destruction
+from keys.errors import KeysError, KeyUnavailable
+from keys.lease import RunLease
+from keys.model import Pointer
+from keys.ports import KeyProvider
+from keys.recovery import Recovery
+from keys.sealed_cover import EpochKey
+from keys.shred import Shredder
+from keys.store import KeyStore
+from keys.tables import key_trees
+from tests.fakes.key_faults import Fuse, SimulatedCrash
+from tests.fakes.key_world import HastyClock, KeyWorld, Process, leaf
+
+FIRST, SECOND, THIRD = 11, 12, 13
+SURVIVORS: Final = {1, 2, 3}
+OPENS: Final = "an erased recording opens"
+LOST: Final = "survivors are lost"
+
+
+class NoLocks:
+    def hold(self, controller_id: str) -> contextlib.AbstractContextManager[None]:
+        return nullcontext()
+
+
+class Unlocked(Shredder):
+    """Nobody is kept out: what a broken connection or a file system without locks gives."""
+
+    @cached_property
+    def _locks(self) -> Any:
+        return NoLocks()
+
+
+class UnlockedRecovery(Recovery):
+    @cached_property
+    def _locks(self) -> Any:
+        return NoLocks()
+
+
+@pytest.fixture
+def world(database: Database, tmp_path: Path) -> KeyWorld:
+    made = KeyWorld.over(database, tmp_path)
+    made.deposit(FIRST, SECOND, THIRD, *SURVIVORS)
+    return made
+
+
+@contextmanager
+def dies() -> Iterator[None]:
+    with pytest.raises(SimulatedCrash):
+        yield
+
+
+def shred(process: Process, world: KeyWorld, index: int) -> None:
+    process.shredder.puncture(world.controller_id, [leaf(index)])
+
+
+def another(world: KeyWorld, fuse: Fuse | None = None) -> Process:
+    """Return a process that no lock keeps out and no lease keeps waiting."""
+    return world.process(
+        fuse=fuse, clock=HastyClock(), shredder=Unlocked, recovery=UnlockedRecovery
+    )
+
+
+def check_certified(world: KeyWorld, *erased: int) -> None:
+    """What a certificate says is so, and nobody else was harmed."""
+    assert not world.reachable() & set(erased), OPENS
+    check_not_lost(world)
+
+
+def check_not_lost(world: KeyWorld) -> None:
+    assert world.reachable() >= SURVIVORS, LOST
+    keyring = world.process().keyring
+    try:
+        another(world).recovery.recover(world.controller_id)
+        assert world.playable(keyring) >= SURVIVORS, LOST
+    except KeysError as err:
+        raise AssertionError(LOST) from err
+    keyring.close()
+
+
+Scenario = Callable[[KeyWorld, type[Shredder]], None]
+
+
+# an attempt that died is an older cover under a living key
+
+
+def leftover_attempt(world: KeyWorld, shredder: type[Shredder]) -> None:
+    with dies():
+        shred(another(world, Fuse("before prepare")), world, FIRST)
+    shred(world.process(clock=HastyClock(), shredder=shredder), world, SECOND)
+    check_certified(world, SECOND)
+
+
+class OnlyThePredecessor(Unlocked):
+    """Destroys the key that the pointer named before, which is all that a database remembers."""
+
+    def change(self, controller_id: str, targets: Any, into: KeyProvider | None = None) -> None:
+        object.__setattr__(self, "before", self._store.read(controller_id))
+        super().change(controller_id, targets, into)
+
+    @cached_property
+    def _destruction(self) -> Destruction:
+        before: Pointer = self.before  # type: ignore[attr-defined]
+
+        class Predecessor(Destruction):
+            def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, str]]:
+                found = super()._others(pointer)
+                return [(provider, key) for provider, key in found if key == before.key_id]
+
+        return Predecessor(self.database, self.providers, self.places, self._covers)
+
+
+# a shredder that sleeps between reading the pointer and creating its key
+
+
+def slow_shredder(world: KeyWorld, shredder: type[Shredder]) -> None:
+    def other() -> None:
+        shred(another(world), world, SECOND)
+
+    slept = Fuse("before create", other)
+    ports = world.ports.fused(slept).fused(Fuse("before prepare"))
+    with dies():
+        shred(world.process(ports, shredder=shredder), world, FIRST)
+    check_certified(world, SECOND)
+
+
+class NoSecondRead(Unlocked):
+    def make_key(self, lease: RunLease, key: EpochKey) -> None:
+        lease.check()
+        key.create()
+
+
+# keys of a history that the database forgot
+
+
+def forgotten_history(world: KeyWorld, shredder: type[Shredder]) -> None:
+    before = world.pointer
+    with dies():  # epoch 2 is the pointer, its step 6 never ran
+        shred(another(world, Fuse("before destroy")), world, FIRST)
+    with dies():  # an attempt at epoch 3, from a cover that holds SECOND
+        shred(another(world, Fuse("before prepare")), world, THIRD)
+    put_back(world, before)
+    shred(world.process(clock=HastyClock(), shredder=shredder), world, SECOND)
+    check_certified(world, SECOND)
+
+
+def put_back(world: KeyWorld, pointer: Pointer) -> None:
+    store = KeyStore(world.ports.database)
+    with world.ports.database.transaction() as connection:
+        now = world.ports.database.now(connection)
+        store.move(connection, world.pointer, pointer, at=now)
+
+
+class UpToTheEpoch(Unlocked):
+    """Numbers epochs by the pointer alone and spares every key of a later one."""
+
+    def _epoch_after(self, pointer: Pointer) -> int:
+        return pointer.epoch + 1
+
+    @cached_property
+    def _destruction(self) -> Destruction:
+        return SparesLater(self.database, self.providers, self.places, self._covers)
+
+
+class SparesLater(Destruction):
+    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, str]]:
+        tags = {
+            key.key_id: key.tag.epoch
+            for one in self.providers
+            for key in one.list_keys(pointer.controller_id)
+        }
+        found = super()._others(pointer)
+        return [(one, key) for one, key in found if tags[key] <= pointer.epoch]
+
+
+# two at once, one of which numbered its key above the other's
+
+
+def overtaken(world: KeyWorld, shredder: type[Shredder]) -> None:
+    def other() -> None:
+        with dies():
+            shred(another(world, Fuse("before prepare")), world, SECOND)
+
+    fuse = Fuse("before prepare", other)
+    shred(world.process(fuse=fuse, clock=HastyClock(), shredder=shredder), world, FIRST)
+    check_certified(world, FIRST)
+
+
+class SparesHigher(Unlocked):
+    """Numbers epochs above all living keys, and destroys only up to its own."""
+
+    @cached_property
+    def _destruction(self) -> Destruction:
+        return SparesLater(self.database, self.providers, self.places, self._covers)
+
+
+# the key of an attempt is destroyed by someone else's step 6 just before it becomes the pointer
+
+
+def swept_attempt(world: KeyWorld, shredder: type[Shredder]) -> None:
+    def other() -> None:
+        another(world).recovery.recover(world.controller_id)
+
+    process = world.process(fuse=Fuse("after prepare", other), shredder=shredder)
+    with contextlib.suppress(OublietteError):
+        shred(process, world, FIRST)
+    check_not_lost(world)
+
+
+class NoProof(Unlocked):
+    """Believes that what was written can be read, before the swap and before destroying."""
+
+    def set_pointer(self, before: Pointer, after: Pointer) -> None:
+        with self.database.transaction() as connection:
+            at = self.database.now(connection)
+            self._store.move(connection, before, after, at=at)
+            self.journal.epoch_changed(connection, before=before, after=after, at=at)
+
+    @cached_property
+    def _destruction(self) -> Destruction:
+        return Believing(self.database, self.providers, self.places, self._covers)
+
+
+class Believing(Destruction):
+    def _spread(self, pointer: Pointer) -> None:
+        return
+
+    def _prove_open(self, pointer: Pointer, targets: Any) -> None:
+        return
+
+    def _confirm(self, pointer: Pointer) -> None:
+        return
+
+
+# every place loses the newest blob between the swap and the destruction
+
+
+def lost_blob(world: KeyWorld, shredder: type[Shredder]) -> None:
+    def other() -> None:
+        for place in world.ports.places:
+            place.delete_if_present(world.controller_id, world.pointer.blob_sha256)
+        world.archive.pop(world.pointer.blob_sha256)
+
+    process = world.process(shredder=shredder)
+    process.shredder.change(world.controller_id, [leaf(FIRST)])
+    other()
+    with contextlib.suppress(OublietteError):
+        process.shredder.destroy_older(world.controller_id, [leaf(FIRST)])
+    check_not_lost(world)
+
+
+# the pointer is set without comparing
+
+
+def blind_swap(world: KeyWorld, shredder: type[Shredder]) -> None:
+    """One sleeps before its swap; another swaps, and destroys only after the first has swapped."""
+    second = world.process(clock=HastyClock(), shredder=shredder)
+
+    def other() -> None:
+        second.shredder.change(world.controller_id, [leaf(SECOND)])
+
+    first = world.process(fuse=Fuse("before prepare", other), shredder=shredder)
+    with contextlib.suppress(OublietteError):
+        first.shredder.change(world.controller_id, [leaf(FIRST)])
+    second.shredder.puncture(world.controller_id, [leaf(SECOND)])
+    check_certified(world, SECOND)
+
+
+class BlindSwap(Unlocked):
+    """Sets the pointer whatever it is, and does not look whether the targets are gone."""
+
+    def set_pointer(self, before: Pointer, after: Pointer) -> None:
+        with self.database.transaction() as connection:
+            connection.execute(
+                key_trees.update()
+                .where(key_trees.c.controller_id == before.controller_id)
+                .values(epoch=after.epoch, key_id=after.key_id, blob_sha256=after.blob_sha256)
+            )
+
+    def change(self, controller_id: str, targets: Any, into: KeyProvider | None = None) -> None:
+        if not hasattr(self, "changed"):
+            super().change(controller_id, targets, into)
+        object.__setattr__(self, "changed", True)
+
+    def destroy_older(self, controller_id: str, targets: Any) -> Any:
+        return super().destroy_older(controller_id, ())
+
+
+# an attempt given up that a recovery has made the pointer meanwhile
+
+
+def adopted_attempt(world: KeyWorld, shredder: type[Shredder]) -> None:
+    places = world.ports.places
+    before = world.pointer
+
+    def other() -> None:
+        for place in places:
+            place.delete_if_present(world.controller_id, before.blob_sha256)
+        world.archive.pop(before.blob_sha256)
+        assert another(world).recovery.recover(world.controller_id) != before
+        raise KeyUnavailable(what="blob-place")
+
+    process = world.process(fuse=Fuse("before prepare", other), shredder=shredder)
+    with contextlib.suppress(OublietteError):
+        shred(process, world, FIRST)
+    check_not_lost(world)
+
+
+class GivesUpBlindly(Unlocked):
+    def give_up(self, key: EpochKey) -> None:
+        key.provider.destroy(key.key_id)
+
+
+BROKEN: Final[list[tuple[type[Shredder], Scenario, str]]] = [
+    (OnlyThePredecessor, leftover_attempt, OPENS),
+    (NoSecondRead, slow_shredder, OPENS),
+    (UpToTheEpoch, forgotten_history, OPENS),
+    (SparesHigher, overtaken, OPENS),
+    (NoProof, swept_attempt, LOST),
+    (NoProof, lost_blob, LOST),
+    (BlindSwap, blind_swap, OPENS),
+    (GivesUpBlindly, adopted_attempt, LOST),
+]
+
+
+@pytest.mark.parametrize("scenario", [one for _, one, _ in BROKEN], ids=lambda one: one.__name__)
+def test_the_rules_together_lose_nobody_and_bring_nobody_back(
+    world: KeyWorld, scenario: Scenario
+) -> None:
+    scenario(world, Unlocked)
+    assert world.reachable() >= SURVIVORS
+
+
+@pytest.mark.parametrize(("variant", "scenario", "harm"), BROKEN)
+def test_without_one_rule_the_same_moment_does_harm(
+    world: KeyWorld, variant: type[Shredder], scenario: Scenario, harm: str
+) -> None:
+    with pytest.raises(AssertionError, match=harm):
+        scenario(world, variant)
