@@ -13,6 +13,7 @@ import pytest
 
 from core.db import Database
 from core.errors import InvalidRequest
+from tests import ledger_verifier as stranger
 from tests.fakes.ledger_kit import LedgerKit, make_kit
 from vault.errors import LedgerCorrupt, ObjectMissing, StoreUnavailable
 from vault.ledger.proof import verify_proof
@@ -79,6 +80,15 @@ def test_a_folder_and_a_web_address_verify_alike(kit: LedgerKit, folder: Path, u
         report = verify(open_source(place), kit.signer.vkey)
         assert report.checkpoint.size == 300
     assert sorted(folder.rglob("*")) == before, "reading changes nothing"
+
+
+def test_a_stranger_verifies_with_the_documentation_alone(kit: LedgerKit, folder: Path) -> None:
+    for size in (300, 512, 513, 700):
+        kit.grow_to(size)
+        assert stranger.verify(folder, kit.signer.vkey) == size
+    (folder / "tile" / "entries" / "001").write_bytes(bytes(122 * 256))
+    with pytest.raises(AssertionError):
+        stranger.verify(folder, kit.signer.vkey)
 
 
 def test_places_are_known_by_their_spelling(folder: Path) -> None:
