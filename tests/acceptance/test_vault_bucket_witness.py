@@ -111,7 +111,7 @@ def wav(samples: bytes) -> bytes:
 
 
 def personal() -> list[bytes]:
-    """Return every spelling of what may not lie in the bucket, none so short as to come by chance."""
+    """Return every spelling of what may not lie there; none is so short as to come by chance."""
     words = [NUMBER, NUMBER[1:], "0612345678", AGENT, "C-7741-Zoe", EXTERNAL_ID]
     raw = [word.encode() for word in words]
     spelt = [raw, [one.hex().encode() for one in raw], [base64.b64encode(one)[:-4] for one in raw]]
