@@ -100,8 +100,8 @@ def rig(**settings: str) -> Iterator[Rig]:
         sequencer = threading.Thread(target=service.sequencer.serve, args=(stop,))
         sequencer.start()
         try:
-            officer = _officer(initialised.controller_id)
-            yield Rig(service, officer, _open_campaign(service, officer))
+            officer = officer_of(initialised.controller_id)
+            yield Rig(service, officer, open_campaign(service, officer))
         finally:
             stop.set()
             sequencer.join()
@@ -109,7 +109,8 @@ def rig(**settings: str) -> Iterator[Rig]:
             service.ports.database.close()
 
 
-def _officer(controller_id: str) -> Actor:
+def officer_of(controller_id: str) -> Actor:
+    """Return a person who may do all that a benchmark does."""
     return Actor(
         id=ids.from_bits("act_", os.urandom(ids.ID_BYTES)),
         subject="bench",
@@ -120,7 +121,8 @@ def _officer(controller_id: str) -> Actor:
     )
 
 
-def _open_campaign(service: Service, officer: Actor) -> Campaign:
+def open_campaign(service: Service, officer: Actor) -> Campaign:
+    """Make the campaign ``bench`` with a policy, and open it."""
     service.campaigns.create(officer, slug="bench", name="Benchmark")
     request = PolicyRequest(
         legal_basis="legitimate-interests",
@@ -133,7 +135,7 @@ def _open_campaign(service: Service, officer: Actor) -> Campaign:
     return service.campaigns.open(officer, "bench")
 
 
-def _counter(campaign: Campaign) -> sa.Select[tuple[int]]:
+def _counter(campaign: Campaign) -> sa.Select[int]:
     return sa.select(key_counters.c.next_index).where(
         key_counters.c.controller_id == campaign.controller_id,
         key_counters.c.prefix == campaign.prefix,
