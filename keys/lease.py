@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from core.db import Database
 from core.errors import DatabaseUnavailable
 from core.ports import Clock
-from keys.errors import PointerMoved
+from keys.errors import LeaseLost, PointerMoved
 from keys.model import Pointer
 from keys.store import KeyStore
 from keys.tables import key_leases
@@ -156,14 +156,18 @@ class RunLease:
     _until_s: float
 
     def check(self) -> None:
-        """Go on only while the run's pointer is the pointer; blocks when the lease is renewed.
+        """Go on only while the lease lasts; it is renewed, which blocks, when little is left.
 
         Called before each use of what was opened, never inside a transaction.
 
         Raises:
-            PointerMoved: someone else changed the key material; the run starts over.
+            LeaseLost: it has ended, and others may have stopped waiting for this run.
+            PointerMoved: someone else changed the key material.
         """
-        if self._until_s - self._leases.clock.boottime_s() > SPARE_S:
+        left_s = self._until_s - self._leases.clock.boottime_s()
+        if left_s <= 0:
+            raise LeaseLost(controller_id=self.pointer.controller_id)
+        if left_s > SPARE_S:
             return
         lease = self._leases.renew(self.pointer.controller_id, self._owner)
         if lease.pointer != self.pointer:

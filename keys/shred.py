@@ -1,15 +1,12 @@
 """Shredding: leaves of a controller's tree become unusable for good (steps 2 to 7).
 
     2  read the pointer P = {e, k, d}, compute the newer cover, prove it
-    3  create the key k' for e', read P again: nothing is written before this
+    3  create the key k' for e + 1, read P again: nothing is written before this
     4  write the blob to the places, enough must confirm; read it back and open it
-    5  compare-and-set P to {e', k', d'}, with the journal's entry, in one transaction in which the
-       key was proved alive
+    5  compare-and-set P to {e + 1, k', d'}, with the journal's entry, in one transaction in which
+       the key was proved alive
     6  destroy every other key (``destruction``)
     7  wait until no other process can hold the older cover (``lease``)
-
-The epoch e' is one above e and above that of every living key: after an old database came back,
-there may be keys of a history that the pointer does not know.
 
 Steps 1, 8 and 9 belong to ``retention.erase``. Each step may run twice. A crash before 5 leaves a
 key and a blob that are not the pointer: the next step 6 destroys that key, because it names keys by
@@ -81,7 +78,8 @@ class Shredder:
         Raises:
             InvalidRequest: a target is not a node of the tree.
             DestructionUnconfirmed: the targets are out of the cover, an older key may still exist.
-            KeyUnavailable, FsyncFailed, PointerMoved, DatabaseUnavailable: not done; run again.
+            KeyUnavailable, FsyncFailed, LeaseLost, PointerMoved, DatabaseUnavailable: not done; run
+                again.
         """
         return self._shred(controller_id, targets)
 
@@ -120,6 +118,8 @@ class Shredder:
     ) -> ShredOutcome:
         for _ in range(_ROUNDS):
             with contextlib.suppress(PointerMoved):
+                if self._store.is_unfinished(controller_id):
+                    self.destroy_older(controller_id, ())
                 self.change(controller_id, targets, into)
                 return self.destroy_older(controller_id, targets)
         raise PointerMoved(controller_id=controller_id)
@@ -148,8 +148,7 @@ class Shredder:
 
     def _replace(self, lease: RunLease, provider: KeyProvider, new: Cover) -> None:
         before = lease.pointer
-        epoch = self._epoch_after(before)
-        key = self._covers.fresh_key(before.controller_id, epoch, provider)
+        key = self._covers.fresh_key(before.controller_id, before.epoch + 1, provider)
         try:
             self.make_key(lease, key)
             after = self.write_blob(lease, key, new)
@@ -163,10 +162,6 @@ class Shredder:
                 raise PointerMoved(controller_id=before.controller_id) from err
             raise
         self.keyring.follow(after, new)
-
-    def _epoch_after(self, pointer: Pointer) -> int:
-        keys = [key for one in self.providers for key in one.list_keys(pointer.controller_id)]
-        return 1 + max([pointer.epoch, *(key.tag.epoch for key in keys)])
 
     def make_key(self, lease: RunLease, key: EpochKey) -> None:
         """Step 3: create the key, then read the pointer again; nothing was written until here.
@@ -184,11 +179,13 @@ class Shredder:
             raise PointerMoved(controller_id=key.controller_id)
 
     def write_blob(self, lease: RunLease, key: EpochKey, new: Cover) -> Pointer:
-        """Step 4: the blob is in enough places, was read back and opened; raises like ``write``."""
+        """Step 4: the blob is in enough places, was read back and opened; raises like ``write``.
+
+        The lease counts until the blob is sealed; whether it may still become the pointer after a
+        slow write, the compare-and-set decides.
+        """
         lease.check()
-        after = self._covers.write(key, new)
-        lease.check()
-        return after
+        return self._covers.write(key, new)
 
     def set_pointer(self, before: Pointer, after: Pointer) -> None:
         """Step 5: compare-and-set the pointer together with the journal's entry.

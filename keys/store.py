@@ -59,6 +59,11 @@ class KeyStore:
         )
         return list(connection.execute(query).scalars())
 
+    def is_unfinished(self, controller_id: str) -> bool:
+        """Tell whether some key older than the pointer's is not confirmed destroyed."""
+        with self.database.read() as connection:
+            return controller_id in self.unfinished(connection)
+
     def share(self, connection: Connection, controller_id: str) -> Pointer:
         """Return the pointer and keep it from moving until the transaction ends (FOR SHARE).
 

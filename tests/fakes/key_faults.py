@@ -154,12 +154,16 @@ class FusedJournal:
 
 @dataclass(frozen=True)
 class FusedDatabase(Database):
-    fuse: Fuse
+    fuses: tuple[Fuse, ...]
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        self.fuse.step("before begin")
+        self._step("before begin")
         with super().transaction() as connection:
             yield connection
-            self.fuse.step("before commit")
-        self.fuse.step("after commit")
+            self._step("before commit")
+        self._step("after commit")
+
+    def _step(self, name: str) -> None:
+        for fuse in self.fuses:
+            fuse.step(name)
