@@ -28,11 +28,15 @@ from tests.services.servers import S3Server, Servers
 
 T = TypeVar("T")
 
+# taken out of the environment: the service refuses OUBLIETTE_ variables that it does not know
+REQUIRED = os.environ.pop("OUBLIETTE_TEST_REQUIRE", "")
+PROFILE = os.environ.pop("OUBLIETTE_TEST_PROFILE", "check")
+
 # a busy machine is slow, which is not a fault of the code under test
 PATIENT = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("check", PATIENT)
 settings.register_profile("mutate", PATIENT, max_examples=25, derandomize=True, database=None)
-settings.load_profile(os.environ.get("OUBLIETTE_TEST_PROFILE", "check"))
+settings.load_profile(PROFILE)
 
 DATABASES = [
     "sqlite",
@@ -51,7 +55,7 @@ def need(start: Callable[[], T]) -> T:
     try:
         return start()
     except real.MissingError as err:
-        if os.environ.get("OUBLIETTE_TEST_REQUIRE") == "all":
+        if REQUIRED == "all":
             pytest.fail(f"missing and required: {err}", pytrace=False)
         pytest.skip(f"not on this machine: {err}")
 
