@@ -1,0 +1,181 @@
+"""What every provider of epoch keys must do.
+
+A further provider joins with one line in ``PROVIDERS``: a function from a fresh folder to a
+function that opens the provider, each time anew, on the same keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.errors import IntegrityFailure, InvalidRequest
+from keys.errors import KeyMissing, KeyUnavailable
+from keys.ports import KeyProvider, KeyTag, ListedKey
+from keys.providers.registry import open_provider
+from tests.fakes.key_world import new_id
+
+Opener = Callable[[], KeyProvider]
+CONTEXT: Final = b"whose and when"
+
+
+def _local(root: Path) -> Opener:
+    return lambda: open_provider(f"local:{root / 'epochs'},{root / 'epochs-2'}")
+
+
+PROVIDERS: Final[dict[str, Callable[[Path], Opener]]] = {"local": _local}
+
+
+@pytest.fixture(params=PROVIDERS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    return PROVIDERS[request.param](tmp_path)
+
+
+@pytest.fixture
+def provider(opener: Opener) -> KeyProvider:
+    return opener()
+
+
+@pytest.fixture
+def tag() -> KeyTag:
+    return KeyTag(new_id(), 7)
+
+
+def key_id() -> str:
+    return os.urandom(16).hex()
+
+
+def test_a_key_opens_what_it_wrapped(provider: KeyProvider, tag: KeyTag) -> None:
+    name, secret = key_id(), os.urandom(32)
+    provider.create(name, tag)
+    wrapped = provider.wrap(name, secret, CONTEXT)
+    opened = provider.unwrap(name, wrapped, CONTEXT)
+    assert isinstance(opened, bytearray)
+    assert opened == secret
+    assert secret not in wrapped
+
+
+def test_wrapping_twice_gives_two_texts(provider: KeyProvider, tag: KeyTag) -> None:
+    name, secret = key_id(), os.urandom(32)
+    provider.create(name, tag)
+    assert provider.wrap(name, secret, CONTEXT) != provider.wrap(name, secret, CONTEXT)
+
+
+def test_a_key_outlives_the_process_that_made_it(opener: Opener, tag: KeyTag) -> None:
+    name, secret = key_id(), os.urandom(32)
+    first = opener()
+    first.create(name, tag)
+    wrapped = first.wrap(name, secret, CONTEXT)
+    second = opener()
+    assert second.uri == first.uri
+    assert second.list_keys(tag.controller_id) == [ListedKey(name, tag)]
+    assert second.unwrap(name, wrapped, CONTEXT) == secret
+
+
+def test_keys_are_listed_with_their_tags_and_for_their_controller_alone(
+    provider: KeyProvider, tag: KeyTag
+) -> None:
+    names = sorted(key_id() for _ in range(3))
+    for epoch, name in enumerate(names):
+        provider.create(name, KeyTag(tag.controller_id, epoch))
+    provider.create(key_id(), KeyTag(new_id(), 1))
+    listed = sorted(provider.list_keys(tag.controller_id), key=lambda one: one.key_id)
+    assert listed == [
+        ListedKey(name, KeyTag(tag.controller_id, epoch)) for epoch, name in enumerate(names)
+    ]
+    assert list(provider.list_keys(new_id())) == []
+
+
+def test_a_destroyed_key_is_gone_for_every_process(opener: Opener, tag: KeyTag) -> None:
+    name, other, secret = key_id(), key_id(), os.urandom(32)
+    provider = opener()
+    provider.create(name, tag)
+    provider.create(other, tag)
+    wrapped = provider.wrap(name, secret, CONTEXT)
+    kept = provider.wrap(other, secret, CONTEXT)
+    provider.destroy(name)
+    for one in (provider, opener()):
+        assert one.list_keys(tag.controller_id) == [ListedKey(other, tag)]
+        with pytest.raises(KeyMissing):
+            one.unwrap(name, wrapped, CONTEXT)
+        with pytest.raises(KeyUnavailable):
+            one.wrap(name, secret, CONTEXT)
+        assert one.unwrap(other, kept, CONTEXT) == secret
+
+
+def test_destroying_is_idempotent_and_a_stranger_counts_as_destroyed(
+    provider: KeyProvider, tag: KeyTag
+) -> None:
+    name = key_id()
+    provider.create(name, tag)
+    for _ in range(2):
+        provider.destroy(name)
+    provider.destroy(key_id())
+    assert list(provider.list_keys(tag.controller_id)) == []
+
+
+def test_a_key_id_is_used_once(provider: KeyProvider, tag: KeyTag) -> None:
+    name, secret = key_id(), os.urandom(32)
+    provider.create(name, tag)
+    wrapped = provider.wrap(name, secret, CONTEXT)
+    with pytest.raises(KeyUnavailable):
+        provider.create(name, KeyTag(tag.controller_id, 8))
+    assert provider.unwrap(name, wrapped, CONTEXT) == secret
+    assert provider.list_keys(tag.controller_id) == [ListedKey(name, tag)]
+
+
+@pytest.mark.parametrize("at", [0, 11, 12, 43, -16, -1])
+def test_changed_bytes_do_not_open(provider: KeyProvider, tag: KeyTag, at: int) -> None:
+    name = key_id()
+    provider.create(name, tag)
+    wrapped = bytearray(provider.wrap(name, os.urandom(32), CONTEXT))
+    wrapped[at] ^= 1
+    with pytest.raises(IntegrityFailure):
+        provider.unwrap(name, bytes(wrapped), CONTEXT)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 32])
+def test_cut_bytes_do_not_open(provider: KeyProvider, tag: KeyTag, cut: int) -> None:
+    name = key_id()
+    provider.create(name, tag)
+    wrapped = provider.wrap(name, os.urandom(32), CONTEXT)
+    with pytest.raises(IntegrityFailure):
+        provider.unwrap(name, wrapped[:cut], CONTEXT)
+
+
+def test_another_context_or_another_key_does_not_open(provider: KeyProvider, tag: KeyTag) -> None:
+    name, other = key_id(), key_id()
+    provider.create(name, tag)
+    provider.create(other, tag)
+    wrapped = provider.wrap(name, os.urandom(32), CONTEXT)
+    with pytest.raises(IntegrityFailure):
+        provider.unwrap(name, wrapped, CONTEXT + b".")
+    with pytest.raises(IntegrityFailure):
+        provider.unwrap(other, wrapped, CONTEXT)
+
+
+@pytest.mark.parametrize("size", [0, 16, 31, 33])
+def test_only_32_bytes_are_wrapped(provider: KeyProvider, tag: KeyTag, size: int) -> None:
+    name = key_id()
+    provider.create(name, tag)
+    with pytest.raises(InvalidRequest):
+        provider.wrap(name, bytes(size), CONTEXT)
+
+
+@pytest.mark.parametrize("name", ["", "../" + 29 * "a", 32 * "A", 31 * "a", 33 * "a", ".new"])
+def test_a_name_that_is_no_key_id_is_refused(provider: KeyProvider, tag: KeyTag, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        provider.create(name, tag)
+    with pytest.raises(InvalidRequest):
+        provider.destroy(name)
+    assert list(provider.list_keys(tag.controller_id)) == []
+
+
+def test_it_says_what_it_cannot_promise_and_names_no_folder(provider: KeyProvider) -> None:
+    assert provider.limits
+    assert all(limit.replace("-", "").isalpha() for limit in provider.limits)
+    assert "/" not in provider.uri
