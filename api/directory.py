@@ -56,6 +56,17 @@ def controller_ids(database: Database) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
+def controller_slugs(database: Database) -> list[str]:
+    """Return the slugs of every active controller, in order."""
+    query = (
+        sa.select(controllers.c.slug)
+        .where(controllers.c.state == "active")
+        .order_by(controllers.c.slug)
+    )
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
 @dataclass(frozen=True)
 class Directory:
     """Answers to ``api.ports.ControllerDirectory``; an answer is kept for 10 s."""

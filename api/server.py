@@ -7,8 +7,11 @@ is zeroed and the database closed. A second signal cuts everything.
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +26,7 @@ from api.service import Service
 DRAIN_S: Final = 25
 KEEP_ALIVE_S: Final = 30
 BACKLOG: Final = 1_024
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass
@@ -86,6 +90,19 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self.ready = threading.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT as a wish to stop, and end with exit code 0 for it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {one: signal.signal(one, self.handle_exit) for one in SIGNALS}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application and take connections; tell whoever waits for that."""

@@ -150,6 +150,12 @@ class Service:
             with contextlib.suppress(KeyUnavailable):
                 self.keyring.warm(controller_id)
 
+    def start_threads(self, *names: str) -> None:
+        """Start some threads only, as a command that is no server needs them."""
+        for one in self.threads.watched:
+            if one.name in names:
+                one.start()
+
     def drain(self) -> None:
         """Refuse what is new, cut what streams; uploads under way may end."""
         self.readiness.draining.set()

@@ -13,7 +13,7 @@ from api import wiring_flows as flows
 from api.auth import Authenticator
 from api.background import readiness_checks, scheduled, watched_threads
 from api.claims import TokenRules
-from api.directory import Directory, find_vault
+from api.directory import Directory, controller_slugs, find_vault
 from api.documents import HttpDocuments
 from api.instance import Claim
 from api.issuer import EmbeddedIssuer
@@ -27,6 +27,7 @@ from api.settings import Settings
 from api.store_place import open_blob_place
 from core.clock import SystemClock
 from core.db import Database, open_database
+from core.errors import InvalidRequest
 from core.migrate import check_schema, migrate
 from keys.blobs import Places
 from keys.providers.registry import Providers, open_provider
@@ -141,10 +142,26 @@ def _token_keys(ports: Ports, settings: Settings) -> TokenKeys:
     return FixedKeys(embedded_issuer(settings).keys())
 
 
+def sole_controller(settings: Settings) -> str:
+    """Return the slug of the vault's controller when it has just one.
+
+    Raises:
+        InvalidRequest: it has several, or none: name one.
+    """
+    database = open_vault_database(settings)
+    try:
+        slugs = controller_slugs(database)
+    finally:
+        database.close()
+    if len(slugs) != 1:
+        raise InvalidRequest(what="controller", count=len(slugs))
+    return slugs[0]
+
+
 def embedded_issuer(settings: Settings) -> EmbeddedIssuer:
     """Return the issuer of an embedded vault, its key made when it is new."""
     return EmbeddedIssuer.load_or_create(
-        f"local:{settings.keyring_dir}",
+        settings.signing_key_uri,
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +12,7 @@ from api import metrics
 from api.limits import JsonRoute
 from api.openapi_text import problems
 from api.schemas import Alive, Version
+from api.version import program_version
 
 router = APIRouter(tags=["health"], route_class=JsonRoute)
 
@@ -56,11 +56,3 @@ async def version() -> Version:
 def verifier_key(request: Request) -> Any:
     """Return the C2SP verifier key of this vault."""
     return PlainTextResponse(request.app.state.service.ports.signer.vkey + "\n")
-
-
-def program_version() -> str:
-    """Return the installed version, or the one of a checkout."""
-    try:
-        return metadata.version("oubliette")
-    except metadata.PackageNotFoundError:
-        return "0.1.0"

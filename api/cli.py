@@ -1,0 +1,76 @@
+"""``oubliette``: the command line.
+
+Commands for people and machines speak HTTP (``OUBLIETTE_URL``, ``OUBLIETTE_TOKEN``); commands for
+the operator work on the settings (``OUBLIETTE_*``). ``docs/cli.md`` is this program's own help.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from api import cli_campaign, cli_deposit, cli_erase, cli_people, cli_vault
+from api.version import program_version
+
+app = typer.Typer(
+    name="oubliette",
+    help="A call recording vault that can forget, and can prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=(
+        "Exit codes: 0 done, 1 refused or not verified, 2 wrong usage or settings, 3 no answer or "
+        "busy, 4 not allowed, 5 no such thing, 6 a part of an archive could not be deposited."
+    ),
+)
+
+
+@app.callback(invoke_without_command=True)
+def main_options(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """A call recording vault that can forget, and can prove it."""
+    if version:
+        typer.echo(program_version())
+        raise typer.Exit
+
+
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running.")] = False,
+) -> None:
+    """Play the main job on made-up calls, told as a page a person can follow."""
+    from api.demo import run_demo  # noqa: PLC0415 - it needs the extra "demo", others do not
+
+    raise typer.Exit(run_demo(keep=keep))
+
+
+app.command()(cli_vault.init)
+app.command()(cli_vault.serve)
+app.command()(demo)
+app.command()(cli_vault.token)
+app.command()(cli_vault.migrate)
+app.command()(cli_vault.doctor)
+app.command()(cli_vault.sweep)
+app.command()(cli_vault.restore)
+app.command()(cli_vault.verify)
+app.command("verify-certificate")(cli_vault.verify_certificate)
+app.command("verify-receipt")(cli_vault.verify_receipt)
+app.add_typer(cli_campaign.app, name="campaign")
+app.command()(cli_deposit.deposit)
+app.command()(cli_people.listen)
+app.command()(cli_people.search)
+app.add_typer(cli_erase.erase_app, name="erase")
+app.add_typer(cli_erase.hold_app, name="hold")
+
+
+def main() -> None:
+    """Run the program."""
+    app(prog_name="oubliette")
+
+
+if __name__ == "__main__":
+    main()

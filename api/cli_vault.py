@@ -1,0 +1,201 @@
+"""Commands on the settings: make a vault, run it, look after it, verify it.
+
+They work on the vault's own database, keys and stores, as its operator; no token is asked for. Only
+``verify-certificate`` and ``verify-receipt`` need nothing but a file and the public key. What they
+do is in ``api.operate``, imported when a command runs: it takes seconds, and help should not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_bar, show
+from api.settings import Settings, load_settings
+from vault.access import ROLES
+
+Key = Annotated[str, typer.Option("--key", help="The verifier key, or @FILE that holds it.")]
+TextFile = Annotated[Path, typer.Argument(help="The file to verify.", exists=True, dir_okay=False)]
+
+
+def init(
+    controller: Annotated[str, typer.Option(help="Slug of the first controller.")],
+    name: Annotated[str, typer.Option(help="Its name for people.")] = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a vault: schema, keys, ledger, first controller; prints the verifier key."""
+    with ending_well():
+        settings = _settings()
+        made = _operate().init(settings, slug=controller, name=name or controller)
+    show(made, as_json=as_json, lines=_welcome(settings, made))
+
+
+def serve() -> None:
+    """Run the service until it is told to stop (SIGTERM or SIGINT)."""
+    with ending_well():
+        code = _operate().serve(_settings())
+    raise typer.Exit(code)
+
+
+def token(
+    role: Annotated[list[str], typer.Option(help="One of the roles; repeat for more.")],
+    *,
+    subject: Annotated[str, typer.Option(help="Whom it speaks for; the role.")] = "",
+    controller: Annotated[str, typer.Option(help="Slug; the only one.")] = "",
+    campaigns: Annotated[list[str] | None, typer.Option(help="Slug; repeat; all.")] = None,
+    company: Annotated[str, typer.Option(help="Slug of the company.")] = "",
+) -> None:
+    """Print a token of the embedded issuer, good for 15 minutes (not in production mode)."""
+    if not set(role) <= ROLES:
+        fail("roles are " + ", ".join(sorted(ROLES)), USAGE)
+    wanted = {
+        "subject": subject or "-".join(sorted(role)),
+        "roles": role,
+        "controller": controller,
+        "campaigns": campaigns or ["*"],
+        "company": company,
+        "service": set(role) == {"intake"},
+    }
+    with ending_well():
+        settings = _settings()
+        if not settings.embedded_issuer:
+            fail("tokens come from the issuer that OUBLIETTE_OIDC_ISSUER names", USAGE)
+        typer.echo(_operate().token(settings, wanted))
+
+
+def migrate(*, as_json: AsJson = False) -> None:
+    """Bring the database to this program's schema."""
+    with ending_well():
+        show(_operate().migrate(_settings()), as_json=as_json)
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Examine the vault and the machine it is on; exit code 1 when something must be done."""
+    with ending_well():
+        findings = _operate().doctor(_settings())
+    lines = [f"{one['verdict']:5} {one['check']}: {one['text']}" for one in findings]
+    show({"findings": findings}, as_json=as_json, lines=lines)
+    if any(one["verdict"] == "fail" for one in findings):
+        raise typer.Exit(REFUSED)
+
+
+def sweep(*, as_json: AsJson = False) -> None:
+    """Run the sweep once: what is past its retention ends, what was left undone is finished."""
+    with ending_well(), progress_bar() as bar:
+        report = _operate().sweep(_settings(), _parts(bar))
+    show(report, as_json=as_json)
+    if report["failures"]:
+        raise typer.Exit(REFUSED)
+
+
+def restore(*, as_json: AsJson = False) -> None:
+    """After an old database was put back: the erased stay dead, the living come back."""
+    with ending_well(), progress_bar() as bar:
+        report = _operate().restore(_settings(), _parts(bar))
+    show(report, as_json=as_json, lines=_restored(report))
+
+
+def verify(
+    key: Key = "",
+    *,
+    source: Annotated[
+        str, typer.Option("--from", help="Folder, store URI or web address of a ledger's files.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Verify the whole ledger; with --from only its files and the key are looked at."""
+    with ending_well(), progress_bar() as bar:
+        task = bar.add_task("entries", total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if source and not key:
+            fail("--from wants --key", USAGE)
+        if source:
+            report = _operate().verify_files(source, _key(key), tell)
+        else:
+            report = _operate().verify(_settings(), _key(key), tell)
+    show(report, as_json=as_json)
+
+
+def verify_certificate(file: TextFile, key: Key, *, as_json: AsJson = False) -> None:
+    """Verify an erasure's certificate offline, with the public key alone."""
+    with ending_well():
+        show(_operate().certificate(_text(file), _key(key)), as_json=as_json)
+
+
+def verify_receipt(file: TextFile, key: Key, *, as_json: AsJson = False) -> None:
+    """Verify a deposit's receipt offline, with the public key alone."""
+    with ending_well():
+        show(_operate().receipt(_text(file), _key(key)), as_json=as_json)
+
+
+def _settings() -> Settings:
+    return load_settings(os.environ)
+
+
+def _operate() -> ModuleType:
+    from api import operate  # noqa: PLC0415 - see the module
+
+    return operate
+
+
+def _parts(bar: Progress) -> Callable[[str, int], None]:
+    """Make a listener that shows one line of progress for each part of the work."""
+    tasks: dict[str, Any] = {}
+
+    def tell(part: str, done: int) -> None:
+        if part not in tasks:
+            tasks[part] = bar.add_task(part, total=None)
+        bar.update(tasks[part], completed=done)
+
+    return tell
+
+
+def _key(given: str) -> str:
+    return _text(Path(given[1:])).strip() if given.startswith("@") else given.strip()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        fail(f"cannot be read: {file}", USAGE)
+
+
+def _welcome(settings: Settings, made: dict[str, Any]) -> list[str]:
+    lines = [
+        f"vault: {made['vault_id']}",
+        f"controller: {made['controller_slug']} ({made['controller_id']})",
+        f"verifier key, to write down and give to auditors: {made['vkey']}",
+    ]
+    if not settings.embedded_issuer:
+        return [*lines, "tokens come from your issuer; see docs/configuration.md for the claims"]
+    return [
+        *lines,
+        "start it:            oubliette serve",
+        "a token as admin:    oubliette token --role admin --subject you",
+        "a token as officer:  oubliette token --role dpo --subject you",
+    ]
+
+
+def _restored(report: dict[str, Any]) -> list[str]:
+    lines = [
+        f"rows shredded: {report['shredded_rows']}",
+        f"rows returned: {report['returned_rows']}",
+        f"objects set aside: {len(report['set_aside'])}",
+        f"objects missing: {len(report['missing_objects'])}",
+        f"ledger entries: {report['ledger_size']}",
+    ]
+    return lines + [
+        f"an officer ends the restore with: oubliette hold lift {one}"
+        for one in report["release_hold_ids"]
+    ]

@@ -1,0 +1,142 @@
+"""What the operator's commands do: heavy to import, so ``api.cli_vault`` asks for it when it must.
+
+Each function opens what it needs from the settings and closes it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from api.doctor import examine
+from api.init import initialise
+from api.issuer import TokenRequest
+from api.observability import configure_logging
+from api.server import Server
+from api.service import Service
+from api.settings import Settings
+from api.wiring import assemble, embedded_issuer, open_ports, sole_controller
+from core.db import open_database
+from core.migrate import migrate as migrate_schema
+from core.migrate import schema_state
+from retention.certificate import verify_certificate
+from vault.ledger.reader import open_source
+from vault.ledger.verify import VerifyReport
+from vault.ledger.verify import verify as verify_ledger
+from vault.receipt import verify_receipt
+
+Told = Callable[[str, int], None]
+ToldOf = Callable[[int, int], None]
+
+
+def init(settings: Settings, *, slug: str, name: str) -> dict[str, Any]:
+    """Make the vault and its first controller."""
+    return dict(initialise(settings, slug=slug, name=name).shown())
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; returns the exit code."""
+    configure_logging()
+    return Server(assemble(open_ports(settings), settings)).run()
+
+
+def token(settings: Settings, wanted: dict[str, Any]) -> str:
+    """Sign a token; without a controller it is for the only one."""
+    wanted["controller"] = wanted["controller"] or sole_controller(settings)
+    return embedded_issuer(settings).issue(TokenRequest(**wanted), now=datetime.now(tz=UTC))
+
+
+def migrate(settings: Settings) -> dict[str, Any]:
+    """Bring the schema forward; returns its state before and now."""
+    database = open_database(settings.database_uri)
+    try:
+        before = schema_state(database)
+        migrate_schema(database)
+        return {"before": before, "now": schema_state(database)}
+    finally:
+        database.close()
+
+
+def doctor(settings: Settings) -> list[dict[str, str]]:
+    """Return every finding."""
+    return [asdict(one) for one in examine(settings)]
+
+
+def sweep(settings: Settings, tell: Told) -> dict[str, Any]:
+    """Run the sweep once, and finish what it began."""
+    with _opened(settings) as service:
+        report = service.sweep.run(tell)
+        service.erase.resume_all()
+    return asdict(report)
+
+
+def restore(settings: Settings, tell: Told) -> dict[str, Any]:
+    """Run the restore, with no server on the vault."""
+    configure_logging()
+    service = assemble(open_ports(settings), settings)
+    try:
+        service.claim.take()
+        return asdict(service.restore.run(tell))
+    finally:
+        service.stop()
+
+
+def verify(settings: Settings, key: str, tell: ToldOf) -> dict[str, Any]:
+    """Verify the vault's own ledger: files, rows and texts."""
+    service = assemble(open_ports(settings), settings)
+    try:
+        service.keyring.warm(service.ports.vault.ledger_controller_id)
+        report = verify_ledger(
+            open_source(settings.ledger_uri),
+            key or service.ports.signer.vkey,
+            database=service.ports.database,
+            sealer=service.ledger.sealer,
+            progress=tell,
+        )
+    finally:
+        service.keyring.close()
+        service.ports.database.close()
+    return _verified(report)
+
+
+def verify_files(source: str, key: str, tell: ToldOf) -> dict[str, Any]:
+    """Verify a ledger from its files and the public key alone."""
+    return _verified(verify_ledger(open_source(source), key, progress=tell))
+
+
+def certificate(text: str, key: str) -> dict[str, Any]:
+    """Verify an erasure's certificate; return what it proves."""
+    return asdict(verify_certificate(text, key))
+
+
+def receipt(text: str, key: str) -> dict[str, Any]:
+    """Verify a deposit's receipt; return what it proves."""
+    facts = verify_receipt(text, key)
+    size = None if facts.checkpoint is None else facts.checkpoint.size
+    return {"day": facts.leaf.day.isoformat(), "event": facts.event, "ledger_size": size}
+
+
+def _verified(report: VerifyReport) -> dict[str, Any]:
+    return {
+        "origin": report.checkpoint.origin,
+        "entries": report.checkpoint.size,
+        "root_hash": report.checkpoint.root_hash.hex(),
+        "earlier_checkpoints": report.known,
+        "rows": None if report.rows is None else asdict(report.rows),
+    }
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Service]:
+    """Open the vault for one command, with the threads that its work needs."""
+    configure_logging()
+    service = assemble(open_ports(settings), settings)
+    try:
+        service.open_up()
+        service.start_threads("leases", "lease-ends", "sequencer")
+        yield service
+    finally:
+        service.stop()
