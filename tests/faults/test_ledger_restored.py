@@ -256,3 +256,56 @@ def test_a_checkpoint_that_went_back_is_published_again(kit: LedgerKit) -> None:
     note = objects(kit)["checkpoint"].decode()
     assert read_checkpoint(note, kit.signer.vkey).size == 20
     check_whole(kit, 20)
+
+
+def test_a_file_that_holds_other_bytes_is_never_overwritten(kit: LedgerKit) -> None:
+    kit.grow_to(10)
+    published = objects(kit)["checkpoint"]
+    objects(kit)["tile/0/000.p/11"] = bytes(11 * 32)
+    kit.append_many(1)
+    with pytest.raises(LedgerCorrupt) as caught:
+        kit.another_sequencer().run_once()
+    assert (caught.value.facts["what"], caught.value.facts["key"]) == ("file", "tile/0/000.p/11")
+    assert objects(kit)["tile/0/000.p/11"] == bytes(11 * 32)
+    assert objects(kit)["checkpoint"] == published
+
+
+def test_one_size_has_one_root(kit: LedgerKit) -> None:
+    kit.grow_to(10)
+    publisher = kit.another_sequencer().publisher
+    with pytest.raises(LedgerCorrupt) as caught:
+        publisher.record(10, b"\x07" * 32)
+    assert caught.value.facts["what"] == "two-roots"
+    assert publisher.record(9, b"\x07" * 32) is False, "overtaken"
+    with kit.database.read() as connection:
+        assert connection.execute(sa.select(ledger_checkpoints.c.size)).scalars().all() == [10]
+
+
+def test_a_newer_published_checkpoint_is_left(kit: LedgerKit) -> None:
+    kit.grow_to(10)
+    kit.grow_to(20)
+    newest = objects(kit)["checkpoint"]
+    go_back(kit, 10)
+    kit.another_sequencer().publisher.publish()
+    assert objects(kit)["checkpoint"] == newest
+
+
+def test_an_index_that_is_no_longer_the_next_is_not_given(kit: LedgerKit) -> None:
+    kit.grow_to(10)
+    kit.append_many(3)
+    for stale in (8, 9, 11):
+        assert kit.sequencer._assign(stale) == 0
+    assert len(kit.rows()) == 10
+    assert kit.sequencer._assign(10) == 3
+
+
+def test_a_row_that_is_not_the_files_leaf_is_refused(kit: LedgerKit) -> None:
+    kit.grow_to(10)
+    kit.grow_to(20)
+    go_back(kit, 15)
+    with kit.database.transaction() as connection:
+        leaf = kit.rows()[3].leaf
+        connection.execute(
+            sa.update(ledger_entries).where(ledger_entries.c.seq == 12).values(leaf=leaf)
+        )
+    assert refused(kit) == "row"
