@@ -14,8 +14,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -40,10 +40,12 @@ class Stage:
 
     Attributes:
         folder: everything the demo writes lies here.
+        changes: further settings, names in full, and credentials they need.
     """
 
     folder: Path
     port: int
+    changes: Mapping[str, str] = field(default_factory=dict)
     _server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +59,7 @@ class Stage:
             "OUBLIETTE_SWEEP_EVERY_S": "86400",
         }
         others = {name: value for name, value in kept.items() if not name.startswith("OUBLIETTE_")}
-        return others | ours
+        return others | ours | dict(self.changes)
 
     @property
     def settings(self) -> Settings:
