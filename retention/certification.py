@@ -58,32 +58,28 @@ class Certification:
             return text
         try:
             self.ledger.wait_sequenced(erasure.shred_entry_id, wait_s)
-            entry = self.ledger.open_entry(erasure.shred_entry_id)
-            proof = self.ledger.proof(erasure.shred_entry_id)
+            proven = self._proven(erasure.shred_entry_id)
         except LedgerUnavailable:
             return None
         certificate_id = ids.from_bits("cer_", self.clock.random_bytes(ids.ID_BYTES))
         with self.database.read() as connection:
             facts = _facts(connection, erasure)
-        signed = self.signer.sign(
-            certificate.write(
-                facts
-                | {
-                    "v": 1,
-                    "certificate": certificate_id,
-                    "origin": self.signer.name,
-                    "anchor": self.anchor,
-                    "entry": {
-                        "id": entry.id,
-                        "leaf": entry.leaf.hex(),
-                        "salt": entry.salt.hex(),
-                        "text": entry.text.decode(),
-                    },
-                    "proof": proof,
-                }
-            )
-        )
-        return self._keep(erasure_id, certificate_id, signed)
+        facts |= {"v": 1, "certificate": certificate_id, "anchor": self.anchor}
+        facts |= {"origin": self.signer.name, **proven}
+        return self._keep(erasure_id, certificate_id, self.signer.sign(certificate.write(facts)))
+
+    def _proven(self, entry_id: str) -> dict[str, Any]:
+        """Return the entry with what opens it, and its inclusion proof."""
+        entry = self.ledger.open_entry(entry_id)
+        return {
+            "entry": {
+                "id": entry.id,
+                "leaf": entry.leaf.hex(),
+                "salt": entry.salt.hex(),
+                "text": entry.text.decode(),
+            },
+            "proof": self.ledger.proof(entry_id),
+        }
 
     def _keep(self, erasure_id: str, certificate_id: str, signed: str) -> str:
         with self.database.transaction() as connection:

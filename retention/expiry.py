@@ -20,6 +20,7 @@ from core.db import Database
 from core.ports import Clock
 from retention import erasure_rows, first_step, plan, planning, policies, protection, selection
 from retention.brake import Brake
+from retention.errors import BrakeEngaged
 from retention.first_step import FirstStep
 from retention.plan import PlanRow
 from retention.policies import Policy
@@ -32,6 +33,7 @@ from vault.tables import recordings
 
 BATCH: Final = 1_000
 GROUND: Final = "retention-ended"
+RUNS_KEPT: Final = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,14 @@ class Expiry:
                 return None
             now = self.database.now(connection)
             due = _count(connection, campaign, policy, now)
-            upcoming = _count(connection, campaign, policy, now + self.horizon) - due
-            trips = self.brake.trips(
-                due=due,
-                living=_living(connection, campaign),
-                forecast=_forecast(connection, campaign),
-            )
+            later = _count(connection, campaign, policy, now + self.horizon)
+            trips = self._trips(connection, campaign, due)
             decision = Decision(
                 run_id=self._fresh("run_"),
                 campaign=campaign,
                 policy_version=policy.version,
                 due=due,
-                upcoming=max(0, upcoming),
+                upcoming=max(0, later - due),
                 braked=self._settle_braked(connection, campaign, policy, trips=trips, now=now),
             )
             _remember(connection, decision, now)
@@ -103,7 +101,12 @@ class Expiry:
 
         Returns:
             The erasure's id and how many recordings it took.
+
+        Raises:
+            BrakeEngaged: the run was stopped; only an officer's execution goes on.
         """
+        if decision.braked is not None:
+            raise BrakeEngaged(erasure=decision.braked, due=decision.due)
         self.ledger.prepare()
         campaign = decision.campaign
         with self.database.transaction() as connection:
@@ -136,6 +139,10 @@ class Expiry:
                 .where(sweep_runs.c.id == decision.run_id)
                 .values(erased_count=erased, forecast_count=decision.upcoming + left)
             )
+
+    def _trips(self, connection: Connection, campaign: Campaign, due: int) -> bool:
+        living, forecast = _living(connection, campaign), _forecast(connection, campaign)
+        return self.brake.trips(due=due, living=living, forecast=forecast)
 
     def _settle_braked(
         self,
@@ -220,6 +227,11 @@ def _remember(connection: Connection, decision: Decision, now: datetime) -> None
         "braked_erasure_id": decision.braked,
     }
     connection.execute(sweep_runs.insert().values(**values))
+    connection.execute(
+        sweep_runs.delete().where(
+            sweep_runs.c.campaign_id == decision.campaign.id, sweep_runs.c.ran_at < now - RUNS_KEPT
+        )
+    )
 
 
 def _braked(connection: Connection, campaign: Campaign, erasure_id: str) -> Event:

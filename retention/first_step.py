@@ -64,16 +64,7 @@ class FirstStep:
         if erasure.kind == "campaign":
             _shut(connection, erasure, now)
         waiting = wanted is not None and _remember_attempts(connection, erasure, wanted)
-        taken = connection.execute(
-            recordings.update()
-            .where(
-                recordings.c.id.in_(erasure_rows.chosen(erasure.id)),
-                recordings.c.state == "stored",
-            )
-            .values(state="erasing", erasure_id=erasure.id, inaccessible_at=now)
-        ).rowcount
-        if taken != erasure.planned_count:
-            raise PlanChanged(erasure=erasure.id, gone=erasure.planned_count - taken)
+        _take_recordings(connection, erasure, now)
         self._revoke_tickets(connection, erasure.id)
         moved = erasure_rows.move(
             connection,
@@ -98,6 +89,16 @@ class FirstStep:
         heard = sorted(connection.execute(query.distinct()).scalars())
         for start in range(0, len(heard), _BATCH):
             self.listens.revoke_for(connection, heard[start : start + _BATCH])
+
+
+def _take_recordings(connection: Connection, erasure: Erasure, now: datetime) -> None:
+    taken = connection.execute(
+        recordings.update()
+        .where(recordings.c.id.in_(erasure_rows.chosen(erasure.id)), recordings.c.state == "stored")
+        .values(state="erasing", erasure_id=erasure.id, inaccessible_at=now)
+    ).rowcount
+    if taken != erasure.planned_count:
+        raise PlanChanged(erasure=erasure.id, gone=erasure.planned_count - taken)
 
 
 def _shut(connection: Connection, erasure: Erasure, now: datetime) -> None:

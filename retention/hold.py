@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Final, Literal
 
 import sqlalchemy as sa
@@ -30,15 +30,15 @@ from keys.keyring import Keyring
 from keys.model import Subject
 from retention import hold_rows, person, protection
 from retention.hold_rows import Hold
+from retention.person import Wanted
 from retention.scope import campaign_ids_of
 from retention.tables import holds
 from vault import campaign as campaigns_of
 from vault.access import Actor, check_reason
 from vault.errors import CampaignConflict, ListenDenied
-from vault.ledger.append import Ledger
+from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event
 from vault.listen_account import ListenAccounts
-from vault.scan import ScanScope
 from vault.store import find_recording
 from vault.tables import listens, recordings
 
@@ -119,17 +119,8 @@ class Holds:
                 self.ledger.append(connection, event)
                 for event in _placed_events(actor, request, hold_id, target, reason)
             ]
-            hold = Hold(
-                id=hold_id,
-                kind=request.kind,
-                scope=request.scope,
-                controller_id=actor.controller_id,
-                campaign_id=target.campaign_id,
-                recording_ids=target.recording_ids,
-                placed_at=self.database.now(connection),
-                placed_by=actor.id,
-                placed_entry_id=entries[0].id,
-                review_on=request.review_on,
+            hold = _hold(
+                actor, request, target, hold_id, entries[0], at=self.database.now(connection)
             )
             hold_rows.insert(connection, hold)
             if request.kind == "restriction":
@@ -175,8 +166,11 @@ class Holds:
         if request.number is None:
             return ()
         with self.database.read() as connection:
-            scope = ScanScope(actor.controller_id, campaign_ids_of(connection, actor))
-        return person.find_all(self.database, self.keyring, scope, request.number, self.region)
+            horizon = person.take_horizon(connection, actor.controller_id)
+            wanted = Wanted(request.number, campaign_ids_of(connection, actor), horizon)
+        return person.find_all(
+            self.database, self.keyring, actor.controller_id, wanted, self.region
+        )
 
     def _revoke(self, connection: Connection, hold_id: str) -> None:
         query = (
@@ -204,6 +198,29 @@ class _Target:
     campaign_id: str | None
     recording_ids: tuple[str, ...]
     subject: Subject | None
+
+
+def _hold(
+    actor: Actor,
+    request: HoldRequest,
+    target: _Target,
+    hold_id: str,
+    entry: AppendedEntry,
+    *,
+    at: datetime,
+) -> Hold:
+    return Hold(
+        id=hold_id,
+        kind=request.kind,
+        scope=request.scope,
+        controller_id=actor.controller_id,
+        campaign_id=target.campaign_id,
+        recording_ids=target.recording_ids,
+        placed_at=at,
+        placed_by=actor.id,
+        placed_entry_id=entry.id,
+        review_on=request.review_on,
+    )
 
 
 def _resolve(

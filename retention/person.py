@@ -27,7 +27,7 @@ from keys.errors import LeafPunctured
 from keys.keyring import Keyring
 from keys.model import CONTROLLER_PREFIX, Subject
 from keys.tables import key_counters
-from vault.scan import Person, PersonMatcher, ScanScope, scan
+from vault.scan import Person, PersonMatcher
 from vault.store import Recording, from_row, open_metadata
 from vault.tables import attempts, recordings
 
@@ -116,16 +116,16 @@ def take_horizon(connection: Connection, controller_id: str) -> Horizon:
 
 
 def find_all(
-    database: Database, keyring: Keyring, scope: ScanScope, number: str, region: str
+    database: Database, keyring: Keyring, controller_id: str, wanted: Wanted, region: str
 ) -> tuple[str, ...]:
-    """Return the ids of every living recording of a number in scope, sorted.
+    """Return the ids of every living recording of a number, sorted.
 
     Raises:
         KeyUnavailable, LeaseLost: the key material is not at hand; nothing was left out silently.
+        IntegrityFailure: sealed metadata does not open; facts name the recording, which could be
+            the person's: it must be looked at first.
     """
-    matcher = PersonMatcher(Person(number=number), region)
-    found = scan(database, keyring, scope)
-    return tuple(sorted(one.recording.id for one in found if matcher.matches(one.metadata)))
+    return find_among(database, keyring, controller_id, wanted, sa.true(), region=region)
 
 
 def find_beyond(
@@ -157,7 +157,11 @@ def find_among(
     *,
     region: str,
 ) -> tuple[str, ...]:
-    """Return the ids of living recordings under a condition whose metadata holds the number."""
+    """Return the ids of living recordings under a condition whose metadata holds the number.
+
+    Raises:
+        KeyUnavailable, LeaseLost, IntegrityFailure: as ``find_all``.
+    """
     matcher = PersonMatcher(Person(number=wanted.number), region)
     query = sa.select(recordings).where(
         recordings.c.controller_id == controller_id, recordings.c.state == "stored", condition
@@ -201,4 +205,6 @@ def _fits(keyring: Keyring, row: Recording, matcher: PersonMatcher) -> bool:
         metadata = open_metadata(keyring, row)
     except LeafPunctured:
         return False
+    except IntegrityFailure as err:
+        raise IntegrityFailure(what="metadata", recording=row.id) from err
     return metadata is not None and matcher.matches(metadata)

@@ -28,7 +28,6 @@ from vault.access import Actor
 from vault.campaign import Campaign
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event
-from vault.scan import ScanScope
 from vault.store import find_recording
 
 _NO_DIGEST: Final = bytes(32)
@@ -114,9 +113,11 @@ class Planning:
             return _Found()
         with self.database.read() as connection:
             horizon = person.take_horizon(connection, actor.controller_id)
-            scope = ScanScope(actor.controller_id, campaign_ids_of(connection, actor))
-        found = person.find_all(self.database, self.keyring, scope, target.number, self.region)
-        return _Found(Wanted(target.number, scope.campaign_ids, horizon), found)
+            wanted = Wanted(target.number, campaign_ids_of(connection, actor), horizon)
+        found = person.find_all(
+            self.database, self.keyring, actor.controller_id, wanted, self.region
+        )
+        return _Found(wanted, found)
 
     def _keep_number(self, connection: Connection, row: PlanRow, wanted: Wanted) -> None:
         index = take_index(connection, row.controller_id, CONTROLLER_PREFIX)

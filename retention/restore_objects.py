@@ -236,6 +236,7 @@ def _facts(entry: OpenedEntry) -> dict[str, Any]:
 def _row(
     sealed: SealedAudio, header: Header, said: Metadata, audio: AudioFacts, entry: OpenedEntry
 ) -> dict[str, Any]:
+    # long: one line a column of a recording's row
     subject = sealed.subject
     stored_at = datetime.fromisoformat(str(entry.event["at"]))
     started_at = to_minute(said.started_at or stored_at)

@@ -138,6 +138,7 @@ def _move(connection: Connection, entry: _Entry, *, before: str, **values: Any) 
 
 
 def _change_policy(connection: Connection, entry: _Entry) -> bool:
+    # long: one line a column of a policy's row
     facts = entry.facts
     newest = sa.select(sa.func.max(policies.c.version)).where(
         policies.c.campaign_id == entry.campaign_id

@@ -65,8 +65,12 @@ class Upkeep:
 
     def end_silent_attempts(self) -> int:
         """Mark attempts that nobody refreshes as abandoned, in every controller."""
-        with self.database.transaction() as connection:
-            return self.attempts.mark_dead(connection)
+        ended, batch = 0, attempt_rows.BATCH
+        while batch == attempt_rows.BATCH:
+            with self.database.transaction() as connection:
+                batch = self.attempts.mark_dead(connection)
+            ended += batch
+        return ended
 
     def refuse_old_plans(self, controller_id: str) -> int:
         """Refuse plans that were not executed within ``PLAN_LIFETIME``; braked ones stay."""

@@ -161,7 +161,7 @@ class RetentionVault:
         old, database = self.stack, self.stack.database
         providers, places = providers or old.shredder.providers, old.shredder.places
         if fuse is not None:
-            database = FusedDatabase(database.engine, fuse)
+            database = FusedDatabase(database.engine, (fuse,))
             providers = Providers([FusedProvider(one, fuse) for one in providers])
             places = Places([FusedPlace(one, fuse) for one in places.places])
         keyring = Keyring(database, providers, places, old.clock, old.owner)

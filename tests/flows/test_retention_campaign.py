@@ -1,4 +1,4 @@
-"""Shredding a whole campaign, on both databases: its key node goes, all or nothing."""
+"""Shredding a whole campaign: its key node goes, all or nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from vault.open_deposit import OpenDeposit
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> RetentionVault:
-    made = build(database, tmp_path)
+def vault(proven_database: Database, tmp_path: Path) -> RetentionVault:
+    made = build(proven_database, tmp_path)
     made.stack.campaign("summer-sale")
     return made
 

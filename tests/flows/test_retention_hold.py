@@ -18,8 +18,8 @@ from vault.errors import CampaignNotFound, ListenDenied, ReasonRequired, Recordi
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> RetentionVault:
-    return build(database, tmp_path)
+def vault(proven_database: Database, tmp_path: Path) -> RetentionVault:
+    return build(proven_database, tmp_path)
 
 
 def listen(vault: RetentionVault, role: str, recording_id: str, purpose: str) -> Any:

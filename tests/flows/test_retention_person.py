@@ -1,4 +1,4 @@
-"""Erasing and holding by number, on both databases: no index, nobody missed, no number kept."""
+"""Erasing and holding by number: no index, nobody missed, no number kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database
+from core.errors import IntegrityFailure
 from keys.errors import LeafPunctured
 from keys.model import CONTROLLER_PREFIX
 from retention import person
@@ -18,14 +19,14 @@ from retention.target import Target
 from tests.fakes.retention_vault import NUMBER, RetentionVault, build, call
 from vault.deposit import DepositRequest
 from vault.open_deposit import OpenDeposit
-from vault.tables import attempts
+from vault.tables import attempts, recordings
 
 OTHER = "+33699887766"
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> RetentionVault:
-    return build(database, tmp_path)
+def vault(proven_database: Database, tmp_path: Path) -> RetentionVault:
+    return build(proven_database, tmp_path)
 
 
 def begin_upload(vault: RetentionVault, number: str = NUMBER) -> OpenDeposit:
@@ -156,6 +157,17 @@ def test_the_horizon_leaves_no_upload_between_two_looks(vault: RetentionVault) -
             ).scalars()
         )
     assert missed == {after, arrived}
+
+
+def test_metadata_that_does_not_open_is_named_and_never_passed_over(
+    vault: RetentionVault,
+) -> None:
+    broken = vault.deposit()
+    with vault.database.transaction() as connection:
+        connection.execute(recordings.update().values(sealed_metadata=bytes(80)))
+    with pytest.raises(IntegrityFailure) as caught:
+        vault.plan(Target.person(NUMBER))
+    assert caught.value.facts["recording"] == broken
 
 
 def test_an_officer_of_one_campaign_erases_a_person_there_only(vault: RetentionVault) -> None:

@@ -18,8 +18,8 @@ from vault.errors import CampaignConflict, CampaignNotFound, DeadlinePassed
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> RetentionVault:
-    return build(database, tmp_path)
+def vault(proven_database: Database, tmp_path: Path) -> RetentionVault:
+    return build(proven_database, tmp_path)
 
 
 def test_a_policy_brings_the_campaigns_terms_and_one_entry(vault: RetentionVault) -> None:

@@ -27,8 +27,8 @@ from vault.tables import campaigns, recordings
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> RetentionVault:
-    return build(database, tmp_path)
+def vault(proven_database: Database, tmp_path: Path) -> RetentionVault:
+    return build(proven_database, tmp_path)
 
 
 def restored(vault: RetentionVault, old: dict[str, Any]) -> RetentionVault:

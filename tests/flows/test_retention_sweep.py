@@ -15,7 +15,7 @@ from keys.model import NodeRange
 from keys.tables import key_counters
 from retention import gaps
 from retention.brake import Brake
-from retention.errors import HoldInForce, PlanChanged
+from retention.errors import BrakeEngaged, HoldInForce, PlanChanged
 from retention.tables import erasures, sweep_runs
 from retention.target import Target
 from tests.fakes.clock import FakeClock
@@ -28,8 +28,8 @@ from vault.tables import attempts, external_ids
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> RetentionVault:
-    return build(database, tmp_path)
+def vault(proven_database: Database, tmp_path: Path) -> RetentionVault:
+    return build(proven_database, tmp_path)
 
 
 def objects(vault: RetentionVault) -> MemoryStore:
@@ -133,6 +133,11 @@ def test_a_braked_plan_that_no_longer_fits_is_made_anew(vault: RetentionVault) -
     all_of_them = [vault.deposit() for _ in range(4)]
     vault.age(*all_of_them, days=200)
     (old,) = vault.sweep.run().braked
+    campaign = vault.stack.campaigns.get(vault.dpo, "winter-sale")
+    decision = vault.sweep.expiry.decide(vault.stack.controller_id, campaign.id)
+    assert decision is not None
+    with pytest.raises(BrakeEngaged):
+        vault.sweep.expiry.begin_batch(decision, decision.due)
     vault.hold(scope="recording", recording_id=all_of_them[0])
     (new,) = vault.sweep.run().braked
     assert new != old
@@ -262,7 +267,7 @@ def test_months_of_the_ledger_past_its_retention_are_forgotten(vault: RetentionV
     old = replace(vault.stack.ledger, clock=clock)
     vault.over(ledger=old).policy()
     assert len(vault.events("policy-changed")) == 2
-    assert vault.sweep.run().months == 1
+    assert vault.sweep.run().months == 3
     from keys.errors import LeafPunctured
 
     with pytest.raises(LeafPunctured):
