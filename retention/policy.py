@@ -24,6 +24,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -81,8 +82,9 @@ class Period:
         return any(self.after(start) > other.after(start) for start in _REFERENCES)
 
 
+@lru_cache(maxsize=256)
 def parse_period(text: str) -> Period:
-    """Read a period.
+    """Read a period; every deposit and every row of a list asks for the same few.
 
     Raises:
         PolicyInvalid: not an ISO 8601 duration in days or more, or outside P1D to P10Y.
