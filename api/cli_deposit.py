@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 from urllib.parse import quote
 
 import httpx2
@@ -63,9 +63,9 @@ def deposit(
     path: Annotated[Path, typer.Argument(help="A recording, or a folder with --recursive.")],
     campaign: Annotated[str, typer.Option(help="Id or slug of the campaign.")],
     *,
-    external_id: Annotated[str, typer.Option(help="Your own id of the call; the file name.")] = "",
+    external_id: Annotated[str, typer.Option(help="Your own id of the call (the file name).")] = "",
     metadata: Annotated[str, typer.Option(help="JSON, or @FILE.")] = "",
-    media_type: Annotated[str, typer.Option("--type", help="As the file is; by its suffix.")] = "",
+    media_type: Annotated[str, typer.Option("--type", help="Media type (by the suffix).")] = "",
     recursive: Annotated[bool, typer.Option("--recursive", help="Import a whole folder.")] = False,
     manifest: Annotated[
         Path | None, typer.Option(help="Where an import notes what is done; makes it resumable.")
@@ -123,6 +123,7 @@ def _import(folder: Path, campaign: str, manifest: Path, *, as_json: bool) -> No
         progress_bar() as bar,
         manifest.open("a", encoding="utf-8") as notes,
     ):
+        _end_cut_line(manifest, notes)
         task = bar.add_task("deposit", total=len(files))
         for path in files:
             line = _one(vault, folder, path, campaign=campaign, before=before)
@@ -166,6 +167,13 @@ def read_manifest(manifest: Path) -> dict[str, Line]:
                 continue
             found[line.path] = line
     return found
+
+
+def _end_cut_line(manifest: Path, notes: TextIO) -> None:
+    """End a line that a crash cut short, so that the next one stands on its own."""
+    written = manifest.read_bytes()
+    if written and not written.endswith(b"\n"):
+        notes.write("\n")
 
 
 def _outcome(answer: httpx2.Response) -> tuple[str, str]:

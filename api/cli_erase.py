@@ -79,7 +79,7 @@ def show_one(erasure: ErasureId, *, as_json: AsJson = False) -> None:
 def certificate(
     erasure: ErasureId,
     *,
-    output: Annotated[Path | None, typer.Option(help="A new file; standard output.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A new file (standard output).")] = None,
 ) -> None:
     """Get the signed certificate of a finished erasure."""
     with remote() as vault:

@@ -24,7 +24,7 @@ def listen(
     reason: Reason,
     *,
     output: Annotated[
-        Path | None, typer.Option(help="A file; standard output, for a player, without it.")
+        Path | None, typer.Option(help="A new file (standard output, for a player).")
     ] = None,
 ) -> None:
     """Hear a recording: the reason goes into the ledger first, then the sound comes."""
@@ -69,7 +69,7 @@ def search(
     agent: Annotated[str, typer.Option(help="The agent's name.")] = "",
     reference: Annotated[str, typer.Option(help="Your reference of the contact.")] = "",
     external_id: Annotated[str, typer.Option(help="The platform's id of the call.")] = "",
-    campaign: Annotated[str, typer.Option(help="Without it the whole vault (DPO).")] = "",
+    campaign: Annotated[str, typer.Option(help="Id or slug (the whole vault, DPO only).")] = "",
     since: Annotated[str, typer.Option("--from", help="RFC 3339.")] = "",
     until: Annotated[str, typer.Option("--to", help="RFC 3339, excluded.")] = "",
     as_json: AsJson = False,

@@ -47,9 +47,11 @@ def serve() -> None:
 def token(
     role: Annotated[list[str], typer.Option(help="One of the roles; repeat for more.")],
     *,
-    subject: Annotated[str, typer.Option(help="Whom it speaks for; the role.")] = "",
-    controller: Annotated[str, typer.Option(help="Slug; the only one.")] = "",
-    campaigns: Annotated[list[str] | None, typer.Option(help="Slug; repeat; all.")] = None,
+    subject: Annotated[str, typer.Option(help="Whom it speaks for (the role).")] = "",
+    controller: Annotated[str, typer.Option(help="Slug (the only one).")] = "",
+    campaigns: Annotated[
+        list[str] | None, typer.Option(help="Slug; repeat for more (all).")
+    ] = None,
     company: Annotated[str, typer.Option(help="Slug of the company.")] = "",
 ) -> None:
     """Print a token of the embedded issuer, good for 15 minutes (not in production mode)."""

@@ -37,9 +37,9 @@ _PLACES_MAX: Final = 12
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
 
-def configure_logging(stream: TextIO = sys.stderr) -> None:
-    """Send our own lines and those of every library to one stream, as JSON."""
-    configure_lines(stream)
+def configure_logging(stream: TextIO | None = None) -> None:
+    """Send our own lines and those of every library to one stream (standard error), as JSON."""
+    configure_lines(stream or sys.stderr)
     root = logging.getLogger()
     root.handlers = [ForeignLines()]
     root.setLevel(logging.WARNING)
