@@ -92,7 +92,8 @@ def test_a_stranger_verifies_with_the_documentation_alone(kit: LedgerKit, folder
 
 
 def test_places_are_known_by_their_spelling(folder: Path) -> None:
-    assert isinstance(open_source(str(folder)), FolderSource)
+    assert open_source(str(folder)) == open_source(folder.as_uri()) == FolderSource(folder)
+    assert open_source("file:///a%20b") == FolderSource(Path("/a b"))
     assert isinstance(open_source("https://vault.example/ledger"), UrlSource)
     with pytest.raises(InvalidRequest):
         UrlSource("ftp://vault.example")

@@ -100,7 +100,9 @@ def test_files_without_a_checkpoint_are_taken_over_too(kit: LedgerKit) -> None:
     check_whole(kit, 15)
 
 
-def test_sealed_texts_without_leaves_are_overwritten(kit: LedgerKit) -> None:
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_sealed_texts_without_leaves_count_for_nobody(kit: LedgerKit, count: int) -> None:
+    """Texts were written, then the process died and the database lost the commit."""
     kit.grow_to(10)
     kept = dict(objects(kit))
     kit.grow_to(14)
@@ -108,12 +110,26 @@ def test_sealed_texts_without_leaves_are_overwritten(kit: LedgerKit) -> None:
     objects(kit).clear()
     objects(kit).update(left_behind | kept)
     go_back(kit, 10)
-    kit.append_many(4)
+    kit.append_many(count)
     kit.another_sequencer().run_once()
-    check_whole(kit, 14)
+    check_whole(kit, 10 + count)
     go_back(kit, 0)
     kit.another_sequencer().check()
-    assert check_whole(kit, 14).opened == 14
+    assert check_whole(kit, 10 + count).opened == 10 + count
+
+
+def test_what_a_sequencer_remembers_of_another_history_is_not_used(kit: LedgerKit) -> None:
+    kit.grow_to(10)
+    old = dict(objects(kit))
+    kit.grow_to(20)
+    go_back(kit, 10)
+    objects(kit).clear()
+    objects(kit).update(old)
+    kit.append_many(10)
+    kit.another_sequencer().run_once()
+    kit.append_many(1)
+    kit.sequencer.run_once()
+    check_whole(kit, 21)
 
 
 def test_lost_texts_are_marked_and_the_ledger_still_proves(kit: LedgerKit) -> None:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from core.errors import IntegrityFailure, InvalidRequest
 from vault.errors import LedgerCorrupt, ObjectMissing, StoreUnavailable
@@ -183,8 +184,10 @@ def open_source(location: str) -> LedgerSource:
     """
     if location.startswith(("http://", "https://")):
         return UrlSource(location)
-    if location.startswith("file://") or "://" not in location:
-        return FolderSource(Path(location.removeprefix("file://")))
+    if location.startswith("file://"):
+        return FolderSource(Path(unquote(urlsplit(location).path)))
+    if "://" not in location:
+        return FolderSource(Path(location))
     return StoreSource(open_store(location))
 
 
