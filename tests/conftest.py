@@ -167,7 +167,7 @@ def s3_uri(
 
 @pytest.fixture(params=STORES)
 def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URI of an empty object store: memory, a folder, Ceph over HTTP, Ceph over HTTPS."""
+    """Return the URI of an empty object store: memory, a folder, Ceph by HTTP and by HTTPS."""
     if request.param == "memory":
         return "memory:"
     if request.param == "folder":
