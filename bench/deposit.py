@@ -82,7 +82,7 @@ def run(*, rounds: int = 3) -> dict[str, float]:
         _servers(Path(folder)) as targets,
     ):
         # a fresh server first: one that has been busy has memory to spare
-        figures["1 GiB deposit: growth of memory, MiB"] = _growth_mib(targets[-1])
+        figures["1 GiB deposit: growth of memory, MiB"] = growth_mib(targets[-1])
         for size, (length, count) in SIZES.items():
             measured = _interleave(targets, os.urandom(length), count=count, rounds=rounds)
             figures |= _ratios(size, measured)
@@ -155,12 +155,26 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _growth_mib(target: Target) -> float:
+def growth_mib(target: Target) -> float:
     """Send 1 GiB and return by how much the server's peak rose above what it held before."""
     _load(target, os.urandom(480_000), count=1, label="warm-up")
-    status = Path(f"/proc/{target.pid}/status")
-    Path(f"/proc/{target.pid}/clear_refs").write_text("5")  # the peak counts from now
+    with memory_peak(target.pid) as peak:
+        _send_gib(target)
+    return peak[0]
+
+
+@contextmanager
+def memory_peak(pid: int) -> Iterator[list[float]]:
+    """Measure by how many MiB a process's peak rises inside; the answer is there at the end."""
+    status = Path(f"/proc/{pid}/status")
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from now
     before = _kib(status, "VmRSS")
+    risen: list[float] = []
+    yield risen
+    risen.append((_kib(status, "VmHWM") - before) / 1024)
+
+
+def _send_gib(target: Target) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=600)
     connection.putrequest("PUT", f"{target.path}/one-gib")
     for name, value in {**target.headers, "Content-Length": str(GIB)}.items():
@@ -170,12 +184,12 @@ def _growth_mib(target: Target) -> float:
     for _ in range(GIB // len(piece)):
         connection.send(piece)
     assert connection.getresponse().status == http.client.CREATED
-    return (_kib(status, "VmHWM") - before) / 1024
+    connection.close()
 
 
 @contextmanager
 def _servers(folder: Path) -> Iterator[list[Target]]:
-    with _nginx(folder / "nginx") as plain, _oubliette(folder / "oubliette") as ours:
+    with _nginx(folder / "nginx") as plain, oubliette(folder / "oubliette") as ours:
         durable = Target(
             "nginx+fsync", plain.port, "/kept", plain.pid, kept=folder / "nginx" / "www" / "kept"
         )
@@ -183,7 +197,7 @@ def _servers(folder: Path) -> Iterator[list[Target]]:
 
 
 @contextmanager
-def _oubliette(folder: Path) -> Iterator[Target]:
+def oubliette(folder: Path) -> Iterator[Target]:
     """Run the real command on a fresh vault with one open campaign and one deposit key."""
     port = _free_port()
     environment = {

@@ -29,7 +29,17 @@ REQUEST = DepositRequest("winter-sale", external_id="call-1", media_type=RAW)
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> VaultStack:
+def vault(sqlite_database: Database, tmp_path: Path) -> VaultStack:
+    return make(sqlite_database, tmp_path)
+
+
+@pytest.fixture
+def both(database: Database, tmp_path: Path) -> VaultStack:
+    """Return a vault on each of the two databases."""
+    return make(database, tmp_path)
+
+
+def make(database: Database, tmp_path: Path) -> VaultStack:
     (tmp_path / "objects").mkdir()
     stack = build(database, FolderStore(tmp_path / "objects"), tmp_path)
     stack.campaign()
@@ -151,18 +161,18 @@ class LosingDatabase(Database):
     ],
 )
 def test_a_commit_without_an_answer_is_found_out_by_a_resend(
-    vault: VaultStack, *, lost: int, takes_effect: bool, left: list[str], recordings_kept: int
+    both: VaultStack, *, lost: int, takes_effect: bool, left: list[str], recordings_kept: int
 ) -> None:
-    vault.keyring.warm(vault.controller_id)
-    database = LosingDatabase(vault.database.engine, lost=lost, takes_effect=takes_effect)
-    losing = vault.over(database=database, ledger=replace(vault.ledger, database=database))
+    both.keyring.warm(both.controller_id)
+    database = LosingDatabase(both.database.engine, lost=lost, takes_effect=takes_effect)
+    losing = both.over(database=database, ledger=replace(both.ledger, database=database))
     with pytest.raises(DatabaseUnavailable):
         send(losing)
-    assert (states(vault), kept(vault)) == (left, recordings_kept)
-    with vault.database.transaction() as connection:
-        vault.attempts.mark_dead(connection, silent_s=-1)
-    assert send(vault) is not recordings_kept  # 200 when it was kept, else 201
-    assert kept(vault) == 1
+    assert (states(both), kept(both)) == (left, recordings_kept)
+    with both.database.transaction() as connection:
+        both.attempts.mark_dead(connection, silent_s=-1)
+    assert send(both) is not recordings_kept  # 200 when it was kept, else 201
+    assert kept(both) == 1
 
 
 @dataclass(frozen=True)
