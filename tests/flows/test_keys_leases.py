@@ -1,0 +1,438 @@
+"""Replicas, their leases, and the barrier that an erasure passes before it is called done."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from core.db import Database, open_database
+from core.errors import DatabaseUnavailable
+from keys.errors import KeyUnavailable, LeafPunctured, LeaseLost
+from keys.keyring import Keyring
+from keys.lease import Lease, Leases
+from keys.lock import ControllerLocks
+from keys.model import Pointer
+from keys.shred import Shredder
+from keys.store import KeyStore
+from keys.tables import key_leases
+from tests.fakes.clock import FakeClock
+from tests.fakes.key_faults import Fuse
+from tests.fakes.key_world import KeyWorld, Process, leaf, new_id
+
+ERASED: Final = 5
+SURVIVORS: Final = {1, 2}
+
+
+@pytest.fixture
+def world(database: Database, tmp_path: Path, clock: FakeClock) -> KeyWorld:
+    """Return a world whose shredders live by ``clock``."""
+    made = KeyWorld.over(database, tmp_path, clock=clock)
+    made.deposit(ERASED, *SURVIVORS)
+    return made
+
+
+@pytest.fixture
+def far() -> FakeClock:
+    """Return the clock of another machine."""
+    return FakeClock()
+
+
+def lease_rows(world: KeyWorld) -> dict[str, str]:
+    query = sa.select(key_leases.c.owner, key_leases.c.key_id)
+    with world.ports.database.read() as connection:
+        return {row.owner: row.key_id for row in connection.execute(query)}
+
+
+def plays(keyring: Keyring, world: KeyWorld, index: int) -> bool:
+    """Tell whether a process can open a recording now, without renewing anything."""
+    one = world.recordings[index]
+    try:
+        with keyring.unwrap_dek(one.subject, one.wrapped) as dek:
+            return dek.reveal() == one.secret
+    except (LeaseLost, LeafPunctured):
+        return False
+
+
+@contextmanager
+def erasing(process: Process, world: KeyWorld) -> Iterator[threading.Event]:
+    """Erase in a thread; the event tells that the erasure was called done."""
+    done, failures = threading.Event(), list[Exception]()
+
+    def run() -> None:
+        try:
+            process.shredder.puncture(world.controller_id, [leaf(ERASED)])
+            done.set()
+        except Exception as err:  # noqa: BLE001  # shown by the test's own thread
+            failures.append(err)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield done
+    finally:
+        thread.join(20)
+        assert not thread.is_alive()
+        assert failures == []
+
+
+def moved(world: KeyWorld, before: Pointer) -> None:
+    """Wait until the pointer is another and every older key is destroyed."""
+    store, tick = KeyStore(world.ports.database), threading.Event()
+    while store.read(world.controller_id) == before or store.is_unfinished(world.controller_id):
+        assert not tick.wait(0.01)
+
+
+def test_an_erasure_waits_for_a_replica_until_it_has_followed(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    replica, before = world.process(clock=far).keyring, world.pointer
+    replica.warm(world.controller_id)
+    with erasing(world.process(), world) as done:
+        moved(world, before)
+        assert not done.wait(0.3)
+        assert plays(replica, world, ERASED)  # and this is why
+        replica.renew_all()
+        assert done.wait(10)
+    assert not plays(replica, world, ERASED)
+    assert world.playable(replica) == SURVIVORS
+
+
+def test_an_erasure_waits_out_the_lease_of_a_replica_that_says_nothing(
+    world: KeyWorld, far: FakeClock, clock: FakeClock
+) -> None:
+    replica, before = world.process(clock=far).keyring, world.pointer
+    replica.warm(world.controller_id)
+    with erasing(world.process(), world) as done:
+        moved(world, before)
+        for machine in (clock, far):
+            machine.advance(29.9)
+        assert not done.wait(0.3)
+        assert plays(replica, world, ERASED)
+        for machine in (clock, far):
+            machine.advance(0.2)
+        assert not plays(replica, world, ERASED)  # its own clock ends it first
+        assert not done.wait(0.3)
+        clock.advance(2)
+        assert done.wait(10)
+    assert lease_rows(world) == {}
+
+
+def test_the_database_s_clock_ends_no_lease(world: KeyWorld, far: FakeClock) -> None:
+    replica, before = world.process(clock=far).keyring, world.pointer
+    replica.warm(world.controller_id)
+    with world.ports.database.transaction() as connection:
+        connection.execute(key_leases.update().values(expires_at=FakeClock().now()))
+    with erasing(world.process(), world) as done:
+        moved(world, before)
+        assert not done.wait(0.3)
+        replica.renew_all()
+        assert done.wait(10)
+
+
+def test_without_the_barrier_a_replica_plays_what_is_called_erased(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    class Hasty(Shredder):
+        def wait_for_leases(self, pointer: Pointer) -> None:
+            return
+
+    replica = world.process(clock=far).keyring
+    replica.warm(world.controller_id)
+    world.process(shredder=Hasty).shredder.puncture(world.controller_id, [leaf(ERASED)])
+    assert plays(replica, world, ERASED)
+
+
+def test_the_process_that_erases_follows_at_once_and_waits_for_nobody(world: KeyWorld) -> None:
+    process = world.process()
+    process.keyring.warm(world.controller_id)
+    process.shredder.puncture(world.controller_id, [leaf(ERASED)])
+    assert not plays(process.keyring, world, ERASED)
+    assert plays(process.keyring, world, 1)
+    assert list(lease_rows(world).values()) == [world.pointer.key_id]
+
+
+class LostAnswer(Shredder):
+    """Commits the pointer and loses the database's answer."""
+
+    def set_pointer(self, before: Pointer, after: Pointer) -> None:
+        super().set_pointer(before, after)
+        raise DatabaseUnavailable
+
+
+def test_a_lost_answer_is_read_again_and_leaves_no_older_cover_in_its_own_process(
+    world: KeyWorld,
+) -> None:
+    process = world.process(shredder=LostAnswer)
+    process.keyring.warm(world.controller_id)
+    with pytest.raises(DatabaseUnavailable):
+        process.shredder.puncture(world.controller_id, [leaf(ERASED)])
+    assert plays(process.keyring, world, ERASED)  # nothing was said to be erased
+    same_process = Shredder(*(getattr(process.shredder, one.name) for one in fields(Shredder)))
+    same_process.puncture(world.controller_id, [leaf(ERASED)])
+    assert not plays(process.keyring, world, ERASED)
+    assert world.pointer.epoch == 2
+    assert {name for _, name in world.key_files()} == {world.pointer.key_id}
+
+
+# the row lock
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where a replica stands: it has read the pointer, it may write its lease."""
+
+    has_read: threading.Event = field(default_factory=threading.Event)
+    may_write: threading.Event = field(default_factory=threading.Event)
+
+    def pause(self) -> None:
+        self.has_read.set()
+        assert self.may_write.wait(10)
+
+
+@dataclass(frozen=True)
+class SlowLeases(Leases):
+    """Pauses between reading the pointer and writing the lease, in one transaction."""
+
+    turns: Turns
+
+    def renew(
+        self, controller_id: str, owner: str, leave: Callable[[Pointer], None] | None = None
+    ) -> Lease:
+        def pause(pointer: Pointer) -> None:
+            if leave is not None:
+                leave(pointer)
+            self.turns.pause()
+
+        return Leases.renew(self, controller_id, owner, pause)
+
+
+class NoRowLock(SlowLeases):
+    """The same, but reads the pointer before the transaction that writes the lease."""
+
+    def renew(
+        self, controller_id: str, owner: str, leave: Callable[[Pointer], None] | None = None
+    ) -> Lease:
+        lease = Lease(KeyStore(self.database).read(controller_id), self.clock.boottime_s() + 30)
+        self.turns.pause()
+        with self.database.transaction() as connection:
+            now = self.database.now(connection)
+            connection.execute(
+                key_leases.insert().values(
+                    owner=owner,
+                    controller_id=controller_id,
+                    epoch=lease.pointer.epoch,
+                    key_id=lease.pointer.key_id,
+                    renewed_at=now,
+                    expires_at=now,
+                )
+            )
+        return lease
+
+
+@contextmanager
+def leasing(world: KeyWorld, leases: type[SlowLeases], clock: FakeClock) -> Iterator[Turns]:
+    """Let a replica be in the middle of writing a lease."""
+    turns = Turns()
+    slow = leases(world.ports.database, clock, turns)
+    thread = threading.Thread(target=slow.renew, args=(world.controller_id, "replica"))
+    thread.start()
+    assert turns.has_read.wait(10)
+    try:
+        yield turns
+    finally:
+        turns.may_write.set()
+        thread.join(20)
+
+
+def test_the_pointer_waits_for_a_lease_that_is_being_written(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    before = world.pointer
+    with leasing(world, SlowLeases, far) as turns, erasing(world.process(), world) as done:
+        assert not done.wait(0.3)
+        assert world.pointer == before
+        turns.may_write.set()
+        moved(world, before)
+        assert lease_rows(world)["replica"] == before.key_id
+        assert not done.wait(0.3)
+        Leases(world.ports.database, far).renew(world.controller_id, "replica")
+        assert done.wait(10)
+
+
+def test_without_the_row_lock_a_lease_on_the_older_key_slips_past_the_barrier(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    before = world.pointer
+    with leasing(world, NoRowLock, far):
+        world.process().shredder.puncture(world.controller_id, [leaf(ERASED)])
+    assert lease_rows(world)["replica"] == before.key_id != world.pointer.key_id
+
+
+# renewing
+
+
+def test_a_lease_counts_from_before_it_was_sent(world: KeyWorld, far: FakeClock) -> None:
+    fuse = Fuse("before begin", lambda: far.advance(20))
+    keyring = world.process(fuse=fuse, clock=far).keyring
+    keyring.warm(world.controller_id)
+    keyring.check(world.controller_id)
+    far.advance(10)
+    with pytest.raises(LeaseLost):
+        keyring.check(world.controller_id)
+
+
+def test_the_newer_cover_is_in_memory_before_the_lease_says_so(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def look() -> None:
+        seen.append((plays(replica, world, ERASED), plays(replica, world, 1)))
+
+    fuse = Fuse()
+    replica = world.process(fuse=fuse, clock=far).keyring
+    replica.warm(world.controller_id)
+    world.process().shredder.change(world.controller_id, [leaf(ERASED)])
+    fuse.at, fuse._blow = "before commit", look
+    replica.renew_all()
+    assert seen == [(False, True)]
+    assert world.pointer.key_id in lease_rows(world).values()
+
+
+def test_a_cover_that_cannot_be_followed_is_gone_before_the_lease_says_so(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(plays(replica, world, 1))
+
+    fuse = Fuse()
+    replica = world.process(fuse=fuse, clock=far).keyring
+    replica.warm(world.controller_id)
+    world.process().shredder.change(world.controller_id, [leaf(ERASED)])
+    for place in world.ports.places:
+        place.delete_if_present(world.controller_id, world.pointer.blob_sha256)
+    fuse.at, fuse._blow = "before commit", look
+    replica.renew_all()  # never raises
+    assert seen == [False]
+    with pytest.raises(LeaseLost):
+        replica.check(world.controller_id)
+
+
+def test_a_database_that_is_away_costs_nothing_until_the_lease_ends(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    def fail() -> None:
+        fuse.at = "before begin"
+        raise DatabaseUnavailable
+
+    fuse = Fuse()
+    replica = world.process(fuse=fuse, clock=far).keyring
+    replica.warm(world.controller_id)
+    fuse.at, fuse._blow = "before begin", fail
+    far.advance(25)
+    replica.renew_all()
+    assert plays(replica, world, 1)
+    with pytest.raises(DatabaseUnavailable):
+        replica.warm(world.controller_id)
+    far.advance(5)
+    assert not plays(replica, world, 1)
+
+
+def test_a_pointer_that_moves_while_its_cover_is_opened_is_read_once_more(
+    world: KeyWorld, far: FakeClock
+) -> None:
+    def erase() -> None:
+        with world.ports.database.transaction() as connection:
+            connection.execute(key_leases.delete())
+        world.process().shredder.puncture(world.controller_id, [leaf(ERASED)])
+
+    replica = world.process(fuse=Fuse("before get", erase), clock=far).keyring
+    replica.warm(world.controller_id)
+    assert replica.epoch(world.controller_id) == 2
+    assert not plays(replica, world, ERASED)
+    assert plays(replica, world, 1)
+
+
+def test_a_key_that_is_missing_for_good_raises_the_alarm(
+    world: KeyWorld, far: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.ports.providers[0].destroy(world.pointer.key_id)
+    with pytest.raises(KeyUnavailable, match="cover"), caplog.at_level(logging.ERROR):
+        world.process(clock=far).keyring.warm(world.controller_id)
+    assert "key material does not open" in caplog.text
+
+
+def test_what_nobody_uses_is_let_go(world: KeyWorld, far: FakeClock) -> None:
+    replica = world.process(clock=far).keyring
+    replica.warm(world.controller_id)
+    for _ in range(31):
+        far.advance(9)
+        replica.renew_all()
+        assert lease_rows(world) != {}
+    for _ in range(4):
+        far.advance(9)
+        replica.renew_all()
+    assert lease_rows(world) == {}
+    with pytest.raises(LeaseLost):
+        replica.check(world.controller_id)
+
+
+# the controller's lock
+
+
+def test_one_holds_the_lock_of_a_controller_at_a_time(database: Database) -> None:
+    controller_id = new_id()
+    elsewhere = open_database(_uri(database), pool_size=1)
+    with ControllerLocks(database).hold(controller_id):
+        for one in (database, elsewhere):
+            with (
+                pytest.raises(KeyUnavailable, match="controller-lock"),
+                ControllerLocks(one, wait_s=0.1).hold(controller_id),
+            ):
+                pass
+        with ControllerLocks(elsewhere, wait_s=0.1).hold(new_id()):
+            pass
+    with ControllerLocks(elsewhere, wait_s=5).hold(controller_id):
+        pass
+    elsewhere.close()
+
+
+def test_another_process_is_kept_out_too(database: Database) -> None:
+    controller_id = new_id()
+    script = (
+        "import sys\n"
+        "from core.db import open_database\n"
+        "from keys.lock import ControllerLocks\n"
+        "with ControllerLocks(open_database(sys.argv[1])).hold(sys.argv[2]):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, _uri(database), controller_id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(KeyUnavailable, match="controller-lock"),
+            ControllerLocks(database, wait_s=0.2).hold(controller_id),
+        ):
+            pass
+        other.kill()
+    with ControllerLocks(database, wait_s=10).hold(controller_id):
+        assert other.returncode == -signal.SIGKILL
+
+
+def _uri(database: Database) -> str:
+    return database.engine.url.render_as_string(hide_password=False)
