@@ -12,12 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database, open_database
+from core.ids import to_bits
+from keys import labels
+from keys.model import Subject
 from tests.fakes.ledger_kit import LedgerKit, make_kit, new_id
 from tests.fakes.object_store import MemoryStore
 from vault.errors import LedgerCorrupt
 from vault.ledger import tiles
 from vault.ledger.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
-from vault.ledger.entry import month_of
+from vault.ledger.entry import month_of, text_subject
 from vault.ledger.leaf import LEAF_BYTES
 from vault.ledger.reader import StoreSource
 from vault.ledger.tree import hash_leaf, root_of
@@ -338,3 +341,26 @@ def test_changed_exchanged_and_removed_words_are_named(kit: LedgerKit) -> None:
         update_row(kit, first.seq, sealed_narrative=first.sealed_narrative)
     assert index in {row.seq for row in listens}
     assert check_all(kit).checkpoint.size == 20
+
+
+def test_what_a_holder_of_the_keys_sealed_anew_is_named(kit: LedgerKit) -> None:
+    row = next(row for row in kit.rows() if row.sealed_narrative is not None)
+    opened = kit.ledger.open_entry(row.id)
+    month = text_subject(kit.ledger_controller_id, row.id, row.month)
+    text = opened.text.replace(b'"granted"', b'"refused"')
+    forged = kit.keyring.seal(month, labels.LEDGER_TEXT, opened.salt + text)
+    update_row(kit, row.seq, sealed_text=forged)
+    assert first_bad(kit, database=kit.database, sealer=kit.ledger.sealer) == ("text", row.seq)
+    update_row(kit, row.seq, sealed_text=row.sealed_text)
+    leaf = Subject(
+        kit.controller_id, kit.campaign_id, row.recording_id, row.narrative_prefix,
+        row.narrative_index,
+    )  # fmt: skip
+    words = kit.keyring.seal(
+        leaf, labels.NARRATIVE, bytes(32) + b"un meilleur motif", context=to_bits(row.id, "ent_")
+    )
+    update_row(kit, row.seq, sealed_narrative=words)
+    assert first_bad(kit, database=kit.database, sealer=kit.ledger.sealer) == (
+        "narrative",
+        row.seq,
+    )

@@ -101,12 +101,8 @@ class Adoption:
         midnight = datetime.combine(leaf.day, time(), tzinfo=UTC)
         lost = SealedText(ids.from_bits("ent_", leaf_hash[:16]), leaf_hash, month_of(midnight), b"")
         text = found.text or lost
-        columns = {
-            "campaign_id": None,
-            "recording_id": None,
-            "actor_id": "",
-            "happened_at": midnight,
-        } | self._columns(found.leaf, text)
+        unknown = {"campaign_id": None, "recording_id": None, "actor_id": ""}
+        columns = unknown | {"happened_at": midnight} | self._columns(found.leaf, text)
         return columns | {
             "seq": found.index,
             "type": leaf.type,

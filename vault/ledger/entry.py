@@ -117,7 +117,6 @@ def event_text(
         InvalidRequest: a fact is no JSON, the text is beyond 256 KiB, or it holds a character that
             a terminal would obey (JSON escapes the others).
     """
-    actor = event.actor
     text = canonical.encode(
         {
             "v": LEAF_VERSION,
@@ -127,13 +126,7 @@ def event_text(
             "controller": event.controller_id,
             "campaign": event.campaign_id,
             "recording": event.recording_id,
-            "actor": {
-                "id": actor.id,
-                "subject": actor.subject,
-                "kind": actor.kind,
-                "roles": sorted(actor.roles),
-                "company": actor.company,
-            },
+            "actor": _who(event.actor),
             "purpose": event.purpose,
             "outcome": event.outcome,
             "facts": event.facts,
@@ -143,6 +136,16 @@ def event_text(
     if len(text) > TEXT_BYTES_MAX or _UNPRINTABLE.search(text.decode()):
         raise InvalidRequest(what="event-text")
     return text
+
+
+def _who(actor: Actor) -> Json:
+    return {
+        "id": actor.id,
+        "subject": actor.subject,
+        "kind": actor.kind,
+        "roles": sorted(actor.roles),
+        "company": actor.company,
+    }
 
 
 def leaf_of(event: Event, at: datetime, commitment: bytes) -> Leaf:

@@ -128,10 +128,7 @@ class EntrySealer:
         subject = text_subject(self.ledger_controller_id, entry_id, month)
         clear = self.keyring.open(subject, labels.LEDGER_TEXT, sealed_text)
         salt, text = clear[:SALT_BYTES], clear[SALT_BYTES:]
-        event = check_disclosure(leaf, salt, text)
-        if event.get("entry") != entry_id:
-            raise IntegrityFailure(what="event-text", entry_id=entry_id)
-        return OpenedEntry(entry_id, leaf, salt, text, event)
+        return OpenedEntry(entry_id, leaf, salt, text, check_disclosure(leaf, salt, text))
 
     def _seal_narrative(
         self, event: Event, entry_id: str, month_subject: Subject
