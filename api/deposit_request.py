@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request
 
@@ -104,7 +104,8 @@ def _check_encoding(request: Request) -> None:
 
 def _external_id(request: Request) -> str:
     """Return the id from the address as it was sent: the server's own decoding is lenient."""
-    _, found, segment = request.scope["raw_path"].partition(_RECORDINGS)
+    sent: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    _, found, segment = sent.partition(_RECORDINGS)
     try:
         external_id = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError as err:

@@ -13,22 +13,19 @@ Source: GDPR Art. 16 (correction).
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.canonical import Json
-from core.clock import to_minute, to_text
+from core.clock import to_minute
 from core.db import Database
-from core.errors import InvalidRequest
 from keys.errors import LeafPunctured
 from keys.keyring import Keyring
-from vault import metadata
+from vault import listing, metadata
 from vault.access import Actor
 from vault.campaign import Campaign, find, find_in_scope, in_scope
 from vault.cursor import Cursors
@@ -36,54 +33,18 @@ from vault.deposit import STARTED_AHEAD_MAX
 from vault.errors import RecordingErased, StartedInFuture
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event
+from vault.listing import PAGE_ROWS, PAGE_ROWS_MAX, STATES, ListQuery, Position
 from vault.metadata import Metadata
 from vault.ports import RetentionGate
 from vault.recording_view import RecordingView, Views
-from vault.store import Recording, find_recording, from_row, open_metadata, seal_metadata
+from vault.store import Recording, find_recording, open_metadata, seal_metadata
 from vault.tables import recordings
 
-PAGE_ROWS: Final = 50
-PAGE_ROWS_MAX: Final = 200
+__all__ = ["PAGE_ROWS", "PAGE_ROWS_MAX", "STATES", "Catalogue", "ListQuery", "Page"]
+
 HOLD_SCAN_ROWS: Final = 2_000
-STATES: Final = ("stored", "erasing", "shredded", "deleted")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True)
-class ListQuery:
-    """Which recordings to list; instants are aware UTC, ``until`` excluded; None means any.
-
-    Attributes:
-        campaign: ``cmp_`` id or slug. state: one of ``STATES``. hold: held or restricted, or not.
-        limit: 1 to ``PAGE_ROWS_MAX``. cursor: a page token, or None for the newest.
-    """
-
-    campaign: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    min_duration_s: int | None = None
-    direction: str | None = None
-    codec: str | None = None
-    state: str = "stored"
-    hold: bool | None = None
-    limit: int = PAGE_ROWS
-    cursor: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a limit or a state that cannot be."""
-        if not 1 <= self.limit <= PAGE_ROWS_MAX:
-            raise InvalidRequest(what="limit")
-        if self.state not in STATES:
-            raise InvalidRequest(what="state")
-
-    def filters(self) -> dict[str, Json]:
-        """Return what is asked for, without the place in the list."""
-        told: dict[str, Any] = asdict(self)
-        del told["limit"], told["cursor"]
-        for name in ("since", "until"):
-            told[name] = None if told[name] is None else to_text(told[name])
-        return told
 
 
 @dataclass(frozen=True)
@@ -210,12 +171,11 @@ class Catalogue:
         *,
         query: ListQuery,
         scope: Mapping[str, Campaign],
-        after: tuple[datetime, str] | None,
+        after: Position | None,
     ) -> tuple[tuple[Recording, ...], Recording | None]:
         """Return a page's rows, and the last row looked at when more may follow."""
         budget = query.limit if query.hold is None else HOLD_SCAN_ROWS
-        selected = _select(actor, query, scope=scope, after=after).limit(budget + 1)
-        found = [from_row(row) for row in connection.execute(selected).mappings()]
+        found = listing.newest(connection, actor, query, scope=scope, after=after, limit=budget + 1)
         kept: tuple[Recording, ...] = ()
         looked_at = 0
         for row in found[:budget]:
@@ -250,7 +210,7 @@ class Catalogue:
             )
         )
 
-    def _position(self, actor: Actor, query: ListQuery) -> tuple[datetime, str] | None:
+    def _position(self, actor: Actor, query: ListQuery) -> Position | None:
         if query.cursor is None:
             return None
         position = self.cursors.read(actor.controller_id, query.filters(), query.cursor)
@@ -271,33 +231,3 @@ def _scope(connection: Connection, actor: Actor, ref: str | None) -> dict[str, C
         campaign = find_in_scope(connection, actor, ref)
         return {campaign.id: campaign}
     return {campaign.id: campaign for campaign in in_scope(connection, actor)}
-
-
-def _select(
-    actor: Actor,
-    query: ListQuery,
-    *,
-    scope: Mapping[str, Campaign],
-    after: tuple[datetime, str] | None,
-) -> sa.Select[Any]:
-    column = recordings.c
-    wanted = [
-        column.controller_id == actor.controller_id,
-        column.campaign_id.in_(list(scope)),
-        column.state == query.state,
-    ]
-    min_ms = None if query.min_duration_s is None else query.min_duration_s * 1000
-    for given, compare, against in (
-        (query.since, operator.ge, column.started_at),
-        (query.until, operator.lt, column.started_at),
-        (query.direction, operator.eq, column.direction),
-        (query.codec, operator.eq, column.codec),
-        (min_ms, operator.ge, column.duration_ms),
-    ):
-        if given is not None:
-            wanted.append(compare(against, given))
-    if after is not None:
-        last = sa.tuple_(sa.literal(after[0], column.started_at.type), sa.literal(after[1]))
-        wanted.append(sa.tuple_(column.started_at, column.id) < last)
-    newest_first = (column.started_at.desc(), column.id.desc())
-    return sa.select(recordings).where(*wanted).order_by(*newest_first)

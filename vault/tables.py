@@ -137,6 +137,12 @@ sa.Index(
     recordings.c.id,
 )
 sa.Index(
+    "ix_recordings_controller_started_at",
+    recordings.c.controller_id,
+    recordings.c.started_at,
+    recordings.c.id,
+)
+sa.Index(
     "ix_recordings_campaign_state_from",
     recordings.c.campaign_id,
     recordings.c.state,

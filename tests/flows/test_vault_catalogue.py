@@ -17,6 +17,7 @@ from keys.model import NodeRange
 from tests.fakes.object_store import MemoryStore
 from tests.fakes.vault_stack import VaultStack, build
 from vault import catalogue as catalogue_of
+from vault import listing
 from vault.catalogue import ListQuery
 from vault.errors import (
     CampaignNotFound,
@@ -375,12 +376,25 @@ def test_an_older_version_cannot_pass_for_a_newer_one(quick: VaultStack) -> None
     assert open_metadata(quick.keyring, third) is not None
 
 
-def test_the_plan_of_a_list_uses_an_index(quick: VaultStack) -> None:
-    campaign = quick.campaigns.get(quick.actor(), "winter-sale")
-    selected = catalogue_of._select(
-        quick.actor(), ListQuery(), scope={campaign.id: campaign}, after=None
-    )
+@pytest.mark.parametrize("whole", [True, False], ids=["controller", "campaign"])
+def test_a_list_follows_an_index_and_sorts_nothing(quick: VaultStack, *, whole: bool) -> None:
+    campaign = None if whole else quick.campaigns.get(quick.actor(), "winter-sale").id
+    selected = listing.select(
+        quick.actor(), ListQuery(), campaign_id=campaign, after=(NOW, "rec_x")
+    ).limit(51)
     text = selected.compile(quick.database.engine, compile_kwargs={"literal_binds": True})
     with quick.database.read() as connection:
-        plan = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {text}")).all()
-    assert "ix_recordings_campaign" in repr(plan)
+        plan = repr(connection.execute(sa.text(f"EXPLAIN QUERY PLAN {text}")).all())
+    assert "started_at" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_list_of_some_campaigns_is_merged_in_order(quick: VaultStack) -> None:
+    both = quick.actor("quality-manager", campaigns=frozenset({"winter-sale", "spring-sale"}))
+    first = quick.catalogue.list(both, ListQuery(limit=4))
+    rest = quick.catalogue.list(both, ListQuery(limit=4, cursor=first.next_cursor))
+    assert [one.agent for one in first.items + rest.items] == [
+        f"agent-{n}" for n in (5, 4, 3, 2, 1, 0)
+    ]
+    nobody = quick.actor("quality-manager", campaigns=frozenset())
+    assert quick.catalogue.list(nobody, ListQuery()).items == ()

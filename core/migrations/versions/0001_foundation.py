@@ -393,6 +393,12 @@ def upgrade() -> None:
         ["campaign_id", "state", "retention_from"],
         unique=False,
     )
+    op.create_index(
+        "ix_recordings_controller_started_at",
+        "recordings",
+        ["controller_id", "started_at", "id"],
+        unique=False,
+    )
     op.create_index("ix_recordings_erasure_id", "recordings", ["erasure_id"], unique=False)
     op.create_index("ix_recordings_state", "recordings", ["state"], unique=False)
     op.create_table(
