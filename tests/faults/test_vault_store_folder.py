@@ -177,3 +177,14 @@ def test_a_folder_where_an_object_should_be_is_a_missing_object(folder: FolderSt
         folder.size(KEY + "/deeper")
     with pytest.raises(InvalidRequest):
         folder.size("v1/ab/")
+
+
+def test_a_file_where_a_folder_should_be_leaves_no_rest(folder: FolderStore) -> None:
+    (folder.root / "v1").write_bytes(b"in the way")
+    with pytest.raises(StoreUnavailable):
+        folder.put_new(KEY, b"sealed")
+    writer = folder.begin(KEY)
+    writer.write(b"sealed")
+    with pytest.raises(StoreUnavailable):
+        writer.finish()
+    assert incoming(folder) == []

@@ -63,30 +63,34 @@ class FolderWriter:
         self._unflushed = 0
 
     def finish(self) -> int:
-        """Make the file durable, then visible; return its size in bytes."""
-        with _translated(StoreUnavailable):
-            os.fsync(self._descriptor)
-            self._close()
-            _make_folder(self._final.parent, self._durable)
-            try:
-                os.link(self._temporary, self._final)
-            except FileExistsError as err:
-                raise ObjectExists from err
-            finally:
-                self._temporary.unlink(missing_ok=True)
-            _sync_folder(self._final.parent)
+        """Make the file durable, then visible; return its size in bytes.
+
+        However it ends, the temporary name is gone.
+        """
+        try:
+            with _translated(StoreUnavailable):
+                os.fsync(self._descriptor)
+                _make_folder(self._final.parent, self._durable)
+                self._link()
+                _sync_folder(self._final.parent)
+        finally:
+            self.abort()
         return self._size
 
     def abort(self) -> None:
         """Close and remove the temporary file; does nothing after ``finish``."""
         if not self._ended:
-            self._close()
+            self._ended = True
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
-    def _close(self) -> None:
-        self._ended = True
-        os.close(self._descriptor)
+    def _link(self) -> None:
+        try:
+            os.link(self._temporary, self._final)
+        except FileExistsError as err:
+            raise ObjectExists from err
 
 
 @dataclass(frozen=True)
