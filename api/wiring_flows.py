@@ -168,7 +168,6 @@ def ending(
         signer=ports.signer,
         clock=clock,
         region=region,
-        anchor=settings.anchor_uri or "none",
     )
     brake = Brake(settings.sweep_brake_min, settings.sweep_brake_share)
     return Ending(
