@@ -204,6 +204,14 @@ class KeyWorld:
         keyring.warm(self.controller_id)
         return {index for index, one in self.recordings.items() if _plays(keyring, one)}
 
+    def played(self) -> set[int]:
+        """Return the recordings that a process opens which starts now and ends at once."""
+        keyring = self.process().keyring
+        try:
+            return self.playable(keyring)
+        finally:
+            keyring.close()
+
     def reachable(self) -> set[int]:
         """Return what an attacker opens with every blob ever written and every key file left.
 
