@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from api.errors import NotReady
+from api.metrics import Metrics
 from api.observability import log
 from api.readiness import Check, room_for
 from api.service import Service
@@ -37,10 +38,12 @@ class SweepJob:
     """The sweep as the scheduler runs it; its report goes to the log as counts."""
 
     sweep: Sweep
+    metrics: Metrics
 
     def run(self) -> None:
         """Run one sweep."""
         report = self.sweep.run()
+        self.metrics.recordings_overdue.set(report.overdue)
         log().info("swept", count=report.erased, facts={"overdue": report.overdue})
         for failure in report.failures:
             log().warning("sweep-part-waits", facts={"part": failure})
@@ -86,11 +89,11 @@ def scheduler_work(scheduler: Scheduler) -> Work:
     return work
 
 
-def scheduled(sweep: Sweep, recovery: Recovery, settings: Settings) -> Scheduler:
+def scheduled(sweep: Sweep, recovery: Recovery, settings: Settings, metrics: Metrics) -> Scheduler:
     """Return the scheduler with its jobs."""
     return Scheduler(
         (
-            Every("sweep", SweepJob(sweep), settings.sweep_every_s),
+            Every("sweep", SweepJob(sweep, metrics), settings.sweep_every_s),
             Every("recovery", RecoveryJob(recovery), RECOVERY_EVERY_S),
         )
     )
@@ -116,6 +119,7 @@ def readiness_checks(service: Service) -> dict[str, Check]:
 
     def ledger_in_time() -> None:
         lag_ms = service.ledger.queue_lag_ms()
+        service.metrics.ledger_lag_seconds.set(lag_ms / 1000)
         if lag_ms > QUEUE_LAG_MAX_MS:
             raise LedgerUnavailable(why="queue-lag", lag_ms=lag_ms)
 

@@ -46,6 +46,14 @@ class Metrics:
         self.thread_failures = self._counter(
             "oubliette_thread_failures", "Rounds of a background thread that failed.", "thread"
         )
+        self.recordings_overdue = self._gauge(
+            "oubliette_recordings_overdue",
+            "Recordings past their retention that nothing protects, at the last sweep.",
+        )
+        self.ledger_lag_seconds = self._gauge(
+            "oubliette_ledger_queue_lag_seconds",
+            "How long the oldest ledger entry has waited for its index.",
+        )
         self.check_up = self._gauge("oubliette_ready_check_up", "1 while a check passes.", "check")
 
     def text(self) -> bytes:

@@ -110,7 +110,8 @@ class Settings:
         }
 
 
-# name without prefix, field, how it is read, the text when absent; {data} and others are filled in
+# name without prefix, field, how it is read, the text when absent; {data}, {host} and {port} stand
+# for settings further up
 RULES: Final[tuple[Rule, ...]] = (
     Rule("MODE", "mode", choice("embedded", "production"), "embedded"),
     Rule("DATA_DIR", "data_dir", absolute_folder, "data"),
@@ -121,10 +122,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("BLOB_PLACES", "blob_places", uris, "file://{data}/vault/blobs file://{data}/blobs-2"),
     Rule("SIGNING_KEY_URI", "signing_key_uri", uri, "local:{data}/keyring/signing"),
     Rule("LEDGER_URI", "ledger_uri", uri, "file://{data}/ledger"),
-    Rule("PUBLIC_URL", "public_url", base_url, "http://{host}:{port}"),
-    Rule("TRUSTED_PROXIES", "trusted_proxies", words, ""),
     Rule("LISTEN_HOST", "listen_host", text, "127.0.0.1"),
     Rule("LISTEN_PORT", "listen_port", whole(1, 65_535), "8080"),
+    Rule("PUBLIC_URL", "public_url", base_url, "http://{host}:{port}"),
+    Rule("TRUSTED_PROXIES", "trusted_proxies", words, ""),
     Rule("OIDC_ISSUER", "oidc_issuer", public_base_url(EMBEDDED_ISSUER), EMBEDDED_ISSUER),
     Rule("OIDC_AUDIENCE", "oidc_audience", text, "urn:oubliette:api"),
     Rule("OIDC_ALGORITHMS", "oidc_algorithms", algorithms, "RS256 ES256"),
@@ -158,10 +159,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     _refuse_unknown(environ)
     given = {rule.field: environ.get(PREFIX + rule.name, "").strip() for rule in RULES}
-    where = _anchors(given)
     values: dict[str, Any] = {}
     for rule in RULES:
-        filled = given[rule.field] or rule.default.format(**where)
+        filled = given[rule.field] or rule.default.format(**_anchors(values))
         try:
             values[rule.field] = rule.read(filled)
         except ValueError as err:
@@ -186,14 +186,13 @@ def _looks_injected(name: str, value: str) -> bool:
     return "_SERVICE_" in name or "://" in value or bool(re.search(r"_PORT_[0-9]+_", name))
 
 
-def _anchors(given: Mapping[str, str]) -> dict[str, str]:
-    """Return what defaults are built from: the data folder and the listening address."""
-    data = absolute_folder(given["data_dir"] or "data")
-    host = given["listen_host"] or "127.0.0.1"
+def _anchors(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what defaults are built from, as far as it has been read."""
+    host = str(values.get("listen_host", ""))
     return {
-        "data": data.as_posix(),
+        "data": str(values.get("data_dir", "")),
         "host": f"[{host}]" if ":" in host else host,
-        "port": given["listen_port"] or "8080",
+        "port": str(values.get("listen_port", "")),
     }
 
 

@@ -100,7 +100,7 @@ def assemble(ports: Ports, settings: Settings) -> Service:
         ),
         searches=searches,
         search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
-        scheduler=scheduled(ending.sweep, core.recovery, settings),
+        scheduler=scheduled(ending.sweep, core.recovery, settings, metrics),
         readiness=Readiness({}, metrics),
         **vars(core),
         **vars(taking),
