@@ -49,6 +49,12 @@ URL_LIFETIME_MAX_S: Final = 24 * 3600
 LABEL_CHARACTERS_MAX: Final = 80
 _USED_EVERY: Final = timedelta(hours=1)
 _KEEP_EXPIRED: Final = timedelta(days=1)
+# built once: every upload with a deposit key runs it
+_RECOGNISE: Final = (
+    sa.select(deposit_keys, campaigns.c.slug)
+    .join_from(deposit_keys, campaigns)
+    .where(deposit_keys.c.secret_sha256 == sa.bindparam("fingerprint"))
+)
 
 
 @dataclass(frozen=True)
@@ -189,13 +195,9 @@ class DepositKeys:
             DepositKeyNotFound: unknown, revoked, expired, or another external id: all alike.
         """
         check_spelling(secret)
-        query = (
-            sa.select(deposit_keys, campaigns.c.slug)
-            .join_from(deposit_keys, campaigns)
-            .where(deposit_keys.c.secret_sha256 == fingerprint(secret))
-        )
+        asked = {"fingerprint": fingerprint(secret)}
         with self.database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_RECOGNISE, asked).mappings().one_or_none()
             now = self.database.now(connection)
         if row is None or not _kept(row).is_valid(secret, external_id=external_id, now=now):
             raise DepositKeyNotFound
