@@ -80,7 +80,8 @@ class Erase:
         """Compose the flow from this process's ports.
 
         ``signer`` is the vault's, named by the ledger's origin; ``region`` says how to read numbers
-        without a country code; ``anchor`` names where checkpoints are kept outside, if anywhere.
+        without a country code; ``anchor`` names where checkpoints are kept outside, and is none
+        until something really keeps them there.
         """
         first = FirstStep(ledger, listens)
         return cls(
