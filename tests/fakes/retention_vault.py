@@ -45,6 +45,7 @@ from vault.ledger.progress import Progress
 from vault.ledger.sequence import Sequencer
 from vault.listen import Listens
 from vault.listen_account import ListenAccounts
+from vault.open_audio import Player
 from vault.ports import ObjectStore
 from vault.sealed_audio import AudioReader, SealedAudio
 from vault.streams import Streams
@@ -85,6 +86,13 @@ class RetentionVault:
     @property
     def listens(self) -> Listens:
         return Listens(self.database, self.stack.ledger, self.stack.gate, self.stack.clock)
+
+    @property
+    def player(self) -> Player:
+        stack = self.stack
+        return Player(
+            stack.database, stack.keyring, stack.store, self.accounts, self.streams, stack.clock
+        )
 
     @property
     def policies(self) -> Policies:
@@ -155,10 +163,15 @@ class RetentionVault:
         )
 
     def restarted(
-        self, fuse: Fuse | None = None, *, providers: Providers | None = None
+        self,
+        fuse: Fuse | None = None,
+        *,
+        providers: Providers | None = None,
+        owner: str | None = None,
     ) -> RetentionVault:
         """Return the vault as a new process has it, one that dies at the fuse's step if given."""
-        old, database = self.stack, self.stack.database
+        old = self.stack if owner is None else self.stack.over(owner=owner)
+        database = old.database
         providers, places = providers or old.shredder.providers, old.shredder.places
         if fuse is not None:
             database = FusedDatabase(database.engine, (fuse,))

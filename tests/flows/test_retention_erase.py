@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from retention.errors import (
 )
 from retention.target import Target
 from tests.fakes.retention_vault import NUMBER, RetentionVault, build, call
-from vault.errors import RecordingErased, RecordingNotFound
+from vault.errors import RecordingErased, RecordingNotFound, TicketEnded
+from vault.open_audio import OpenAudio
 
 
 @pytest.fixture
@@ -60,6 +62,57 @@ def test_nobody_hears_a_recording_from_the_first_step_on(vault: RetentionVault) 
         ticket = find_ticket(connection, granted.id)
     assert ticket is not None
     assert ticket.state == "revoked"
+
+
+def play(vault: RetentionVault, recording_id: str) -> OpenAudio:
+    """Begin a stream over a whole recording, as a route does."""
+    granted = vault.listens.grant(
+        vault.dpo, recording_id, purpose="data-subject-request", reason="two words here",
+        bind_cookie=False,
+    )  # fmt: skip
+    admission = vault.player.admit(granted.id, ticket=granted.ticket, cookie="")
+    return vault.player.open(admission, first=0, last=admission.total_bytes - 1)
+
+
+def test_a_stream_ends_with_the_first_step(vault: RetentionVault) -> None:
+    recording_id = vault.deposit(body=call(seconds=60))
+    audio = play(vault, recording_id)
+    assert audio.next_batch()
+    vault.execute(vault.plan(Target.recording(recording_id)))
+    with pytest.raises(TicketEnded):
+        audio.next_batch()
+    audio.close()
+
+
+def test_a_stream_in_another_process_gets_no_byte_after_the_destruction(
+    vault: RetentionVault,
+) -> None:
+    recording_id = vault.deposit(body=call(seconds=60))
+    other = vault.restarted(owner="test-2")
+    audio = play(other, recording_id)
+    assert audio.next_batch()
+    planned = vault.plan(Target.recording(recording_id))
+    vault.execute(planned)
+    with pytest.raises((TicketEnded, RecordingErased)):
+        audio.upkeep()
+    over = threading.Event()
+    renewing = threading.Thread(target=keep_leases, args=(other, over))
+    renewing.start()
+    try:
+        assert vault.erase.run(planned.id).state == "done"
+        with pytest.raises((LeafPunctured, TicketEnded)):
+            audio.next_batch()
+    finally:
+        over.set()
+        renewing.join()
+    audio.close()
+    other.stack.keyring.close()
+
+
+def keep_leases(vault: RetentionVault, over: threading.Event) -> None:
+    """Renew what a running service renews, so that no barrier waits for a lease to run out."""
+    while not over.wait(0.05):
+        vault.stack.keyring.renew_all()
 
 
 def test_the_certificate_opens_with_the_public_key_alone(vault: RetentionVault) -> None:
