@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from core import ids
@@ -18,6 +20,7 @@ from tests.fakes.ledger_kit import LedgerKit, make_kit, new_id
 from vault.errors import LedgerUnavailable
 from vault.ledger.append import QUEUE_LAG_MAX_MS
 from vault.ledger.entry import month_of
+from vault.ledger.group import GroupCommit
 from vault.ledger.leaf import check_disclosure
 from vault.ledger.proof import verify_proof
 from vault.tables import ledger_checkpoints, ledger_entries, vaults
@@ -246,6 +249,44 @@ def test_a_database_that_is_gone_fails_every_caller(
     for thread in threads:
         thread.join(timeout=10)
     assert outcomes == ["failed"] * 4
+
+
+def outcome(work: Callable[[], None]) -> str:
+    try:
+        work()
+    except BaseException as err:  # noqa: BLE001  # its name is the outcome
+        return type(err).__name__
+    return "written"
+
+
+def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> None:
+    """Three come: the first writes alone, the second leads for itself and the third, and dies."""
+    group: GroupCommit[int] = GroupCommit()
+    writing, go_on = threading.Event(), threading.Event()
+    told: dict[int, str] = {}
+
+    def write(connection: Connection, items: Sequence[int]) -> None:
+        if 1 in items:
+            writing.set()
+            assert go_on.wait(timeout=10)
+        elif len(items) > 1:
+            raise KeyboardInterrupt
+
+    def come(number: int) -> None:
+        told[number] = outcome(lambda: group.run(kit.database, number, write))
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in (1, 2, 3)]
+    threads[0].start()
+    assert writing.wait(timeout=10)
+    for waiting, thread in enumerate(threads[1:], 1):
+        thread.start()
+        while len(group._waiting) < waiting:
+            pass
+    go_on.set()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert told == {1: "written", 2: "KeyboardInterrupt", 3: "DatabaseUnavailable"}
+    group.run(kit.database, 4, write)
 
 
 def test_times_are_kept_to_the_millisecond(kit: LedgerKit) -> None:

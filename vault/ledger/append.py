@@ -232,7 +232,7 @@ class Ledger:
             raise LedgerUnavailable(why="insert") from err
 
     @cached_property
-    def _lag_query(self) -> sa.Select[int, int]:
+    def _lag_query(self) -> sa.Executable:
         """Return the statement of ``queue_lag_ms``: building it costs more than running it."""
         oldest = sa.select(sa.func.min(ledger_entries.c.queued_at)).where(
             ledger_entries.c.seq.is_(None)
