@@ -91,6 +91,12 @@ class BoundedConnection(HttpToolsProtocol):
         del msg
         self._refuse(InvalidRequest(what="http"))
 
+    def cut_answer(self) -> None:
+        """End the connection when an answer is on its way: a reader that stalls ends too."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_S, self._head_late)
 

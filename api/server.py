@@ -1,12 +1,13 @@
 """Running the application under uvicorn: bounded connections, our own log, an orderly end.
 
 On SIGTERM or SIGINT: readiness turns false and no further connection is taken; running streams are
-told to end at their next batch; uploads may finish within a bound; then threads stop, key material
-is zeroed and the database closed. A second signal cuts everything.
+told to end at their next batch, and cut after 2 s when nobody reads them; uploads may finish within
+25 s; then threads stop, key material is zeroed and the database closed. A second signal cuts all.
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
@@ -24,6 +25,7 @@ from api.observability import log
 from api.service import Service
 
 DRAIN_S: Final = 25
+STREAMS_END_S: Final = 2.0
 KEEP_ALIVE_S: Final = 30
 BACKLOG: Final = 1_024
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -115,4 +117,12 @@ class DrainingServer(uvicorn.Server):
         """Drain: not ready, no new connection, streams end, uploads finish."""
         log().info("draining")
         self._service.drain()
+        cut = asyncio.get_running_loop().call_later(STREAMS_END_S, self._cut_answers)
         await super().shutdown(sockets)
+        cut.cancel()
+
+    def _cut_answers(self) -> None:
+        """Cut the streams that did not end by themselves, because nobody reads them."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedConnection):
+                connection.cut_answer()
