@@ -40,7 +40,7 @@ class LeafPunctured(KeysError):
 
 
 class LeaseLost(KeysError):
-    """The lease ended or the pointer moved while key material was in use; nothing may be emitted."""
+    """The lease ended, or the pointer moved, while a key was in use; nothing may be emitted."""
 
     code = "lease-lost"
     title = "The permission to use this key material ended; try again."

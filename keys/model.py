@@ -41,7 +41,7 @@ class Subject:
     index: int
 
     def binary(self) -> bytes:
-        """Return the 54 bytes bound into seals: three 16-byte ids, prefix u16, index u32 (big endian)."""
+        """Return the 54 bytes bound into seals: three 16-byte ids, prefix u16, index u32."""
         bits = (self.controller_id, self.campaign_id, self.recording_id)
         packed = b"".join(ids.to_bits(one, one[:4]) if one else NO_ID for one in bits)
         return packed + self.prefix.to_bytes(2, "big") + self.index.to_bytes(4, "big")

@@ -29,16 +29,16 @@ class ListedKey:
 
 
 class KeyProvider(Protocol):
-    """Makes, uses and destroys epoch keys. A key id is chosen by the caller and never used twice."""
+    """Makes, uses and destroys epoch keys; the caller chooses key ids and uses none twice."""
 
     @property
     def uri(self) -> str:
-        """Return the URI that names this provider in pointers and certificates (no secret in it)."""
+        """Return the URI that names this provider in pointers and certificates; no secret in it."""
         ...
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """Return codes of what destruction here cannot promise (``docs/erasure-limits`` explains each)."""
+        """Return codes of what destruction here cannot promise; ``docs/erasure.md`` explains each."""
         ...
 
     def create(self, key_id: str, tag: KeyTag) -> None:

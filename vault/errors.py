@@ -161,7 +161,7 @@ class RecordingNotFound(VaultError):
 
 
 class RecordingErased(VaultError):
-    """The recording is being erased or is erased; facts carry when and the certificate's address."""
+    """The recording is being erased or is erased; facts say when, and where its certificate is."""
 
     code = "recording-erased"
     title = "The recording has been erased."

@@ -16,12 +16,12 @@ import base64
 from dataclasses import dataclass
 from typing import Final
 
-from keys.keyring import Keyring
 from sqlalchemy.engine import Connection
 
 from core.db import Database
 from core.ports import Clock
 from keys.errors import LeafPunctured
+from keys.keyring import Keyring
 from vault import listen_store as rows
 from vault import ticket as tickets
 from vault.errors import RecordingErased, TicketEnded

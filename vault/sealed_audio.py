@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from keys.keyring import Keyring
-
 from core.errors import IntegrityFailure
+from keys.keyring import Keyring
 from keys.material import Dek
 from keys.model import Subject
 from vault.container import (

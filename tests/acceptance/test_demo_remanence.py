@@ -188,7 +188,7 @@ def check_nothing_left(played: Played) -> None:
 
 
 def check_old_copies_open_for_survivors_alone(played: Played) -> None:
-    """Yesterday's database and objects, today's blob and key: every survivor, none of the erased."""
+    """Yesterday's objects, today's blob and key: every survivor, none of the erased."""
     blobs = files_under(played.data / "blobs-2")
     keys = files_under(played.data / "keyring" / "epochs")
     living = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -14,14 +15,16 @@ MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "minutes"), [(0, 15), (60, 15), (390, 15), (3600, 122), (7080, 238), (36_000, 240)]
+    ("duration_s", "minutes"),
+    [(0, 15), (60, 15), (390, 15), (3600, 122), (7080, 238), (36_000, 240)],
 )
 def test_a_ticket_lives_long_enough_to_hear_the_call_twice(duration_s: int, minutes: int) -> None:
     assert ticket.lifetime(duration_s * 1000) == timedelta(minutes=minutes)
 
 
 @pytest.mark.parametrize(
-    ("size", "budget"), [(0, 16 * MIB), (MIB, 17 * MIB), (8 * MIB, 24 * MIB), (100 * MIB, 300 * MIB)]
+    ("size", "budget"),
+    [(0, 16 * MIB), (MIB, 17 * MIB), (8 * MIB, 24 * MIB), (100 * MIB, 300 * MIB)],
 )
 def test_the_byte_budget_leaves_room_for_seeks(size: int, budget: int) -> None:
     assert ticket.byte_budget(size) == budget
@@ -50,7 +53,7 @@ def test_spans_cover_exactly_the_bytes_added(pieces: list[tuple[int, int]]) -> N
         seen |= set(range(first, last + 1))
     assert ticket.unique_bytes(spans) == len(seen)
     assert {b for first, last in spans for b in range(first, last + 1)} == seen
-    assert all(a[1] + 1 < b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in itertools.pairwise(spans))
 
 
 def test_hearing_a_minute_twice_is_one_minute() -> None:
