@@ -38,7 +38,7 @@ class KeyProvider(Protocol):
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """Return codes of what destruction here cannot promise; ``docs/erasure.md`` explains each."""
+        """Return codes of what destruction here cannot promise (see ``docs/erasure.md``)."""
         ...
 
     def create(self, key_id: str, tag: KeyTag) -> None:

@@ -194,7 +194,7 @@ def test_an_unsent_batch_is_not_counted(desk: Desk) -> None:
     ],
 )
 def test_without_a_reason_or_a_purpose_nothing_happens(
-    desk: Desk, changes: dict[str, str], error: type[Exception]
+    desk: Desk, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         desk.grant(**changes)
