@@ -17,6 +17,7 @@ class Metrics:
     """Every figure of one service; a registry of its own, so that two services do not mix."""
 
     def __init__(self) -> None:
+        # long: one figure after another
         self.registry: Final = CollectorRegistry()
         self.requests = self._counter(
             "oubliette_http_requests", "Requests answered.", "method", "route", "status"

@@ -162,15 +162,27 @@ _POST: Final[dict[str, Any]] = {
 }
 
 
+_LENGTH: Final = {
+    "Content-Length": {"schema": {"type": "integer"}},
+    "ETag": {"schema": {"type": "string"}},
+}
+_RANGED: Final = {**_LENGTH, "Content-Range": {"schema": {"type": "string"}}}
+_HEARD: Final = (
+    "ticket-ended",
+    "recording-erased",
+    "range-not-satisfiable",
+    "integrity-failure",
+    "busy",
+    "key-unavailable",
+    "lease-lost",
+    "store-unavailable",
+    "listen-denied",
+)
+
+
 def _audio(summary: str, *, head: bool) -> dict[str, Any]:
-    length = {
-        "Content-Length": {"schema": {"type": "integer"}},
-        "ETag": {"schema": {"type": "string"}},
-    }
     body = {} if head else {"content": {"audio/*": _AUDIO}}
-    whole = {"description": "The whole recording.", "headers": length, **body}
-    ranged = {**length, "Content-Range": {"schema": {"type": "string"}}}
-    part = {"description": "The one range asked for.", "headers": ranged, **body}
+    refusals = problems(*_HEARD, public=True)
     return {
         "tags": ["listens"],
         "operationId": "head_audio" if head else "get_audio",
@@ -189,23 +201,9 @@ def _audio(summary: str, *, head: bool) -> dict[str, Any]:
             _parameter("If-Range", "header", "The strong ETag."),
         ],
         "responses": {
-            "200": whole,
-            "206": part,
-            **{
-                str(status): answer
-                for status, answer in problems(
-                    "ticket-ended",
-                    "recording-erased",
-                    "range-not-satisfiable",
-                    "integrity-failure",
-                    "busy",
-                    "key-unavailable",
-                    "lease-lost",
-                    "store-unavailable",
-                    "listen-denied",
-                    public=True,
-                ).items()
-            },
+            "200": {"description": "The whole recording.", "headers": _LENGTH, **body},
+            "206": {"description": "The one range asked for.", "headers": _RANGED, **body},
+            **{str(status): answer for status, answer in refusals.items()},
         },
     }
 

@@ -79,7 +79,7 @@ class Watched:
             self.stop.wait(RESTART_S)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Threads:
     """All background threads of a service."""
 

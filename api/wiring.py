@@ -81,6 +81,7 @@ def open_ports(settings: Settings) -> Ports:
 
 def assemble(ports: Ports, settings: Settings) -> Service:
     """Build every flow of a service; nothing runs and nothing is touched before ``start``."""
+    # long: one line for each collaborator
     metrics = Metrics()
     core = flows.core(ports)
     taking = flows.taking(ports, settings, core)

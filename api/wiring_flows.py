@@ -157,6 +157,7 @@ def ending(
     ports: Ports, settings: Settings, core: Core, *, taking: Taking, listening: Listening
 ) -> Ending:
     """Join what protects, erases and sweeps."""
+    # long: one line for each collaborator
     database, clock, region = ports.database, ports.clock, settings.phone_region
     keyring, ledger, accounts = core.keyring, core.ledger, listening.listen_accounts
     erase = Erase.of(

@@ -71,6 +71,7 @@ def test_a_thread_that_died_altogether_is_seen(monkeypatch: pytest.MonkeyPatch) 
     watched = Watched("work", work, Metrics())
     watched.start()
     eventually(lambda: watched.failing)
+    assert Threads([watched]).failing() == ["work"]
 
 
 def test_readiness_names_the_failing_checks_and_keeps_answers_for_a_moment() -> None:
