@@ -24,9 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import ids
 from core.db import Database
-from core.errors import InvalidRequest
 from core.ports import Clock
 from keys.errors import KeysError, LeafPunctured
 from vault.errors import LedgerUnavailable
@@ -34,7 +32,7 @@ from vault.ledger.entry import Event
 from vault.ledger.group import GroupCommit
 from vault.ledger.progress import Progress
 from vault.ledger.proof import prove
-from vault.ledger.rows import last_published
+from vault.ledger.rows import last_published, read_entry
 from vault.ledger.seal import AppendedEntry, EntrySealer, OpenedEntry, SealedEntry
 from vault.ports import MessageKeys, ObjectStore
 from vault.tables import ledger_entries
@@ -207,13 +205,8 @@ class Ledger:
         Raises:
             InvalidRequest: no such entry.
         """
-        ids.to_bits(entry_id, "ent_")
-        query = sa.select(ledger_entries).where(ledger_entries.c.id == entry_id)
         with self.database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise InvalidRequest(what="entry-id")
-        return row
+            return read_entry(connection, entry_id)
 
     def entries_of(self, recording_id: str) -> list[sa.Row[Any]]:
         """Return the rows of every entry about a recording, oldest first."""

@@ -7,7 +7,23 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from core import ids
+from core.errors import InvalidRequest
 from vault.tables import ledger_checkpoints, ledger_entries
+
+
+def read_entry(connection: Connection, entry_id: str) -> sa.Row[Any]:
+    """Return the row of an entry.
+
+    Raises:
+        InvalidRequest: no such entry.
+    """
+    ids.to_bits(entry_id, "ent_")
+    query = sa.select(ledger_entries).where(ledger_entries.c.id == entry_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise InvalidRequest(what="entry-id")
+    return row
 
 
 def next_index(connection: Connection) -> int:
