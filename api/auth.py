@@ -7,7 +7,7 @@ issuer, our audience, integer times, bounded lifetime, 30 s of leeway, a subject
 
 Whatever a second implementation (joserfc, in the tests) refuses, this refuses.
 
-Source: RFC 7515, 7519, 8725, 9068; CVE-2024-33663, CVE-2024-33664 and their successors.
+Source: RFC 7515, 7519, 8725, 9068; CVE-2026-85394, CVE-2026-120459; ``SECURITY.md``.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -148,6 +150,23 @@ def test_every_operation_stands_in_the_table_of_doors(world: World) -> None:
         if operation.get("security")
     ]
     assert len(guarded) == len(DOORS)
+
+
+def test_the_page_of_routes_names_the_right_roles() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    rows = re.findall(r"^\| `([A-Z]+) (/v1/\S+)` \| ([a-z, -]+) \| .+ \|$", page, re.MULTILINE)
+    written = {
+        (method, re.sub(r"{[a-z_]+}", "x", path)): set(roles.split(", "))
+        for method, path, roles in rows
+        if roles not in {"anyone", "ticket"}
+    }
+    doors = {(method, _template(path.partition("?")[0])): roles for method, path, roles in DOORS}
+    assert written == doors
+
+
+def _template(path: str) -> str:
+    path = path.replace("/tile/0/000", "/tile/x")
+    return re.sub(r"/(summer|nothing)(?=/|$)", "/x", path)
 
 
 def test_another_controller_sees_nothing(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +95,12 @@ def test_no_schema_is_left_over_or_missing(made: dict[str, Any]) -> None:
 def test_ids_of_operations_are_unique(made: dict[str, Any]) -> None:
     ids = [operation["operationId"] for operation in operations(made).values()]
     assert len(ids) == len(set(ids))
+
+
+def test_the_page_of_routes_is_the_programs_own(made: dict[str, Any]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    rows = re.findall(r"^\| `([A-Z]+) (/\S+)` \| ([a-z, -]+) \| .+ \|$", page, re.MULTILINE)
+    assert {(method, path) for method, path, _ in rows} == set(operations(made))
+    for method, path, roles in rows:
+        operation = operations(made)[method, path]
+        assert (roles in {"anyone", "ticket"}) == (not operation.get("security")), path
