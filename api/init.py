@@ -24,6 +24,7 @@ from core.clock import SystemClock
 from core.db import Database
 from keys.store import KeyStore
 from vault.campaign import create_controller
+from vault.ledger.journal import LedgerJournal
 from vault.tables import controllers, vaults
 
 _ORIGIN: Final = "{host}/oubliette/{vault_id}"
@@ -77,10 +78,8 @@ def initialise(settings: Settings, *, slug: str, name: str, again: bool = False)
 def _complete(service: Service, *, slug: str, name: str, again: bool) -> Initialised:
     ports = service.ports
     ledger_id = ports.vault.ledger_controller_id
-    fresh = not _has_tree(service, ledger_id)
-    service.shredder.create_tree(ledger_id, journaled=False)
-    if fresh:
-        service.recovery.record(ledger_id)
+    pointer = service.shredder.create_tree(ledger_id, journaled=False)
+    LedgerJournal(service.ledger).record_missing(pointer)
     controller_id, existed = _ensure_controller(service, slug=slug, name=name)
     complete = existed and _has_tree(service, controller_id)
     service.shredder.create_tree(controller_id)
@@ -88,7 +87,7 @@ def _complete(service: Service, *, slug: str, name: str, again: bool) -> Initial
     while service.sequencer.run_once():
         pass
     if complete and not again:
-        raise AlreadyInitialised(controller_id=controller_id, vault_id=ports.vault.id)
+        raise AlreadyInitialised(controller_id=controller_id, vkey=ports.signer.vkey)
     return Initialised(ports.vault.id, controller_id, slug, ports.signer.name, ports.signer.vkey)
 
 

@@ -1,0 +1,136 @@
+"""``init`` stopped between any two of its steps, and the doctor where things are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import api.init
+from api.doctor import examine
+from api.doctor_machine import key_folders
+from api.errors import AlreadyInitialised
+from api.finding import Finding
+from api.init import initialise
+from api.settings import Settings
+from tests.composition import build_service, make_service, make_settings
+from vault.ledger.reader import open_source
+from vault.ledger.verify import verify
+
+
+class StoppedError(Exception):
+    """Stands for a crash."""
+
+
+STEPS = ["open_ports", "_ensure_controller"]
+
+
+@pytest.mark.parametrize("step", [*STEPS, "create-ledger", "record", "create-controller", "order"])
+def test_a_crash_anywhere_leaves_a_vault_that_init_completes(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path)
+    with monkeypatch.context() as patch:
+        stop_at(step, patch)
+        with pytest.raises(StoppedError):
+            initialise(settings, slug="acme", name="Acme")
+    made = initialise(settings, slug="acme", name="Acme", again=step == "order")
+    assert made.controller_slug == "acme"
+    with pytest.raises(AlreadyInitialised):
+        initialise(settings, slug="acme", name="Acme")
+    with make_service(tmp_path) as running:
+        running.service.readiness.check()
+        created = running.service.campaigns.create(running.actor("admin"), slug="c", name="C")
+        assert created.controller_id == made.controller_id
+    report = verify(open_source(settings.ledger_uri), made.vkey)
+    assert report.checkpoint.size >= 2
+
+
+def stop_at(step: str, patch: pytest.MonkeyPatch) -> None:
+    """Crash before a function of the module, or before the n-th call of a collaborator."""
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise StoppedError
+
+    if step in STEPS:
+        patch.setattr(api.init, step, crash)
+        return
+    from keys.shred import Shredder
+    from vault.ledger.journal import LedgerJournal
+    from vault.ledger.sequence import Sequencer
+
+    if step == "record":
+        patch.setattr(LedgerJournal, "record_missing", crash)
+    elif step == "order":
+        patch.setattr(Sequencer, "run_once", crash)
+    else:
+        real, calls = Shredder.create_tree, iter((step == "create-ledger", True))
+
+        def create(self: Shredder, controller_id: str, *, journaled: bool = True) -> Any:
+            if next(calls):
+                raise StoppedError
+            return real(self, controller_id, journaled=journaled)
+
+        patch.setattr(Shredder, "create_tree", create)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Settings:
+    made = build_service(tmp_path)
+    made.service.ports.database.close()
+    return made.settings
+
+
+def found(settings: Settings, verdict: str) -> dict[str, Finding]:
+    return {one.check: one for one in examine(settings) if one.verdict == verdict}
+
+
+def test_a_whole_vault_has_nothing_to_be_done(vault: Settings) -> None:
+    assert found(vault, "fail") == {}
+    fine = found(vault, "ok")
+    assert {
+        "restore",
+        "clock",
+        "store",
+        "ledger",
+        "blob-places",
+        "epoch-key",
+        "key-indexes",
+    } <= set(fine)
+    assert fine["overdue"].text.startswith("0 recordings")
+    assert "anchor: none" in found(vault, "warn")["anchor"].text
+
+
+def test_a_lost_blob_place_is_seen(vault: Settings) -> None:
+    place = Path(unquote(urlsplit(vault.blob_places[0]).path))
+    for blob in place.rglob("*"):
+        if blob.is_file():
+            blob.unlink()
+    finding = found(vault, "fail")["blob-places"]
+    assert "lacks the newest key blob" in finding.text
+    assert place.name in finding.text
+
+
+def test_a_lost_epoch_key_is_seen(vault: Settings) -> None:
+    for folder in key_folders(vault)[:2]:
+        for key in folder.iterdir():
+            if key.is_file() and not key.name.startswith("."):
+                key.unlink()
+    assert set(found(vault, "fail")) & {"epoch-key", "restore", "vault"}
+
+
+def test_keys_that_others_may_read_are_seen(vault: Settings) -> None:
+    key_folders(vault)[0].chmod(0o755)
+    assert "chmod 0700" in found(vault, "fail")["key-files"].text
+
+
+def test_no_room_is_seen(tmp_path: Path) -> None:
+    build_service(tmp_path).service.ports.database.close()
+    huge = make_settings(tmp_path, RECORDING_MAX_BYTES="1 TiB")
+    assert "MiB needed" in found(huge, "fail")["room"].text
+
+
+def test_a_vault_that_does_not_open_is_a_finding(tmp_path: Path) -> None:
+    assert "not-initialised" in found(make_settings(tmp_path), "fail")["open"].text
