@@ -24,6 +24,7 @@ from retention.tables import erasures
 from retention.target import Target
 from tests.fakes.key_faults import Fuse, SimulatedCrash
 from tests.fakes.leases import lapse
+from tests.fakes.object_store import MemoryStore
 from tests.fakes.retention_vault import (
     NUMBER,
     RetentionVault,
@@ -192,9 +193,13 @@ def test_a_restore_survives_death_at_each_step(
     later = vault.deposit(body=BODY)
     vault.erase_all(Target.recording(erased))
     vault.sequencer.run_once()
+    assert isinstance(vault.files, MemoryStore)
+    files, ordered = vault.files.objects, dict(vault.files.objects)
     for at in itertools.count(0, stride):
         assert at < MOST
         put_rows_back(vault.database, old)
+        files.clear()
+        files.update(ordered)
         if not die_at(vault, at, lambda process: process.restore.run()):
             break
         lapse(vault.database)
