@@ -19,8 +19,10 @@ Sparing it would be worse: after an old database came back it may open what is b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from core.db import Database
 from core.errors import IntegrityFailure
@@ -31,6 +33,8 @@ from keys.ports import KeyProvider
 from keys.providers.registry import Providers
 from keys.sealed_cover import SealedCovers
 from keys.store import KeyStore
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,13 @@ class Destruction:
             KeyUnavailable: the pointer's blob does not open, or too few places have it: nothing was
                 destroyed.
         """
+        try:
+            return self._run(controller_id, targets)
+        except DestructionUnconfirmed as err:
+            _LOG.error("destruction is not confirmed: %s (%s)", controller_id, err)
+            raise
+
+    def _run(self, controller_id: str, targets: Sequence[NodeRange]) -> ShredOutcome:
         store = KeyStore(self.database)
         self._spread(store.read(controller_id))
         with self.database.transaction() as connection:

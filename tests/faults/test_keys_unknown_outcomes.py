@@ -148,7 +148,9 @@ def test_a_key_that_was_not_made_though_the_call_succeeded_is_noticed(world: Key
     assert world.played() == SURVIVORS | {ERASED}
 
 
-def test_a_key_that_lives_though_it_was_called_destroyed_is_noticed(world: KeyWorld) -> None:
+def test_a_key_that_lives_though_it_was_called_destroyed_is_noticed(
+    world: KeyWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     before = world.pointer
     ports = world.replaced(providers=[faulty(world, "destroy", 0, "lost")])
     process = world.process(ports)
@@ -156,6 +158,7 @@ def test_a_key_that_lives_though_it_was_called_destroyed_is_noticed(world: KeyWo
         process.shredder.puncture(world.controller_id, [leaf(ERASED)])
     assert before.key_id in {name for _, name in world.key_files()}
     assert ERASED in world.reachable()  # so it may not be called done
+    assert "destruction is not confirmed" in caplog.text
     process.shredder.puncture(world.controller_id, [leaf(ERASED)])
     check_certified(world)
 
