@@ -1,72 +1,73 @@
-"""Runs every benchmark of this folder, one after the other, each in a process of its own.
+"""Measures everything in one run and prints one page of ratios; the same as JSON in build/.
 
-    python -m bench [NAME ...]
+    python -m bench [NAME ...] [--quick]
 
-A benchmark is a module that prints its ratios when it runs as a program. PostgreSQL is started,
-with fsync on, for those that want one and where the machine has it.
+Each benchmark is a module of this folder with ``figures``. What happens now goes to standard error.
+A benchmark whose other side is missing on this machine (nginx, PostgreSQL) is skipped by name.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import platform
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bench.machine import machine, versions
+from bench.page import Page, part_lines
+from bench.process import run_apart
 from tests.services.servers import MissingError, Servers
 
-HERE: Final = Path(__file__).parent
-POSTGRESQL: Final = "OUBLIETTE_BENCH_POSTGRESQL"
+NAMES: Final = ("sealing", "deposit", "memory", "listen", "erasing", "ledger_appends")
+OUTPUT: Final = Path("build") / "bench.json"
+_BUSY_SHARE: Final = 0.5
 
 
-def main(chosen: list[str]) -> int:
-    """Run the chosen benchmarks, or all; return 1 when one of them failed."""
-    known = sorted(path.stem for path in HERE.glob("*.py") if "__main__" in path.read_text())
-    known.remove("__main__")
-    names = chosen or known
-    unknown = sorted(set(names) - set(known))
+def main(arguments: list[str]) -> int:
+    """Run the chosen benchmarks, or all; return 1 when one failed or a bound does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="a look in a minute")
+    parser.add_argument("--json", type=Path, default=OUTPUT, metavar="FILE", help="%(default)s")
+    given = parser.parse_args(arguments)
+    unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
-        print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
-        return 2
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}; ratios count, absolute figures are this machine's"
-    )
-    with postgresql() as uri:
-        failed = [name for name in names if not passed(name, uri)]
-    return 1 if failed else 0
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    names = [name for name in NAMES if name in given.names] or list(NAMES)
+    page = _measured(names, quick=given.quick)
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(page.json(), indent=1) + "\n")
+    return 0 if page.passed else 1
 
 
-def passed(name: str, postgresql_uri: str) -> bool:
-    """Run one benchmark; tell whether it ended well."""
-    source = (HERE / f"{name}.py").read_text()
-    title = source.removeprefix('"""').splitlines()[0]
-    print(f"\n== {name}: {title}", flush=True)
-    # only where it is wanted: the service refuses OUBLIETTE_ variables that it does not know
-    wanted = postgresql_uri and POSTGRESQL in source
-    environment = {**os.environ, **({POSTGRESQL: postgresql_uri} if wanted else {})}
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", f"bench.{name}"], cwd=HERE.parent, env=environment, check=False
-    )
-    print(f"({time.monotonic() - began:.0f} s{'' if done.returncode == 0 else ', FAILED'})")
-    return done.returncode == 0
+def _measured(names: list[str], *, quick: bool) -> Page:
+    with _postgresql(wanted="ledger_appends" in names) as uri:
+        began_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        page = Page(began_at, quick, machine(), versions(uri))
+        if os.getloadavg()[0] > _BUSY_SHARE * (os.cpu_count() or 1):
+            page.notes.append("other programs were busy on this machine: trust no small difference")
+        if not uri and "ledger_appends" in names:
+            page.notes.append("skipped: no PostgreSQL on this machine")
+        print("\n".join(page.head()), flush=True)
+        for name in names:
+            page.parts.append(run_apart(name, quick=quick, postgresql_uri=uri))
+            print("\n".join(part_lines(page.parts[-1])), flush=True)
+    return page
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
+def _postgresql(*, wanted: bool) -> Iterator[str]:
     """Start a durable PostgreSQL; yields its URI, or nothing where there is none."""
     os.environ["PGTEST_DURABLE"] = "1"
     servers = Servers()
     try:
-        uri = servers.postgresql()
-    except MissingError as err:
-        print(f"without {err}")
+        uri = servers.postgresql() if wanted else ""
+    except MissingError:
         uri = ""
     try:
         yield uri

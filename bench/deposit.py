@@ -1,151 +1,151 @@
-"""Deposits over HTTP against nginx WebDAV PUT of the same bytes, and the memory of a 1 GiB deposit.
+"""Deposits over HTTP against nginx WebDAV PUT of the same bytes, with 8 connections.
 
-    python -m bench.deposit
-
-One run interleaves, for 480 KB and 8 MB and 8 connections: nginx, which only writes a file; nginx
-whose sender then makes the file durable itself (fsync of file and folder), as a 2xx of ours does;
-and Oubliette, which authenticates, seals, hashes, probes, writes, fsyncs and commits twice. What
-counts are the ratios: time from the other's, and CPU of the server process for each request.
+One run interleaves: nginx, which only writes a file; nginx whose sender then makes the file durable
+itself (fsync of file and folder), as a 2xx of ours does; and Oubliette, which authenticates, seals,
+hashes, probes, writes, flushes and commits twice. nginx cannot fsync, so the second limit's wait is
+added by the client and its CPU is not counted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
-import shutil
-import signal
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from api.init import initialise
-from api.settings import load_settings
-from api.wiring import assemble, open_ports
-from bench.rig import CONTROLLER, officer_of, open_campaign
+from bench.client import Connection, each_of
+from bench.figure import Figure, Run, compare, interleave
+from bench.rig import rig_in
+from bench.servers import Server, nginx, oubliette
 
 CONNECTIONS: Final = 8
-SIZES: Final = {"480 KB": (480_000, 240), "8 MB": (8_000_000, 48)}
-GIB: Final = 1 << 30
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Something that takes a PUT.
-
-    Attributes:
-        pid: of the server; its children count too.
-        kept: folder where each body lands as a file of its own, when the sender is to fsync it.
-    """
-
-    name: str
-    port: int
-    path: str
-    pid: int
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    kept: Path | None = None
-
-    def cpu_s(self) -> float:
-        """Return the CPU time that the server has used so far."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return sum(_cpu_s(pid) for pid in [str(self.pid), *children])
+SIZES: Final = {"480 KB": (480_000, 240), "8 MB": (8_000_000, 40)}
+ROUNDS: Final = 6
+CAMPAIGN: Final = "/v1/campaigns/bench/recordings"
+_CREATED: Final = 201
 
 
 @dataclass
-class Figures:
-    """What was measured of one target and size."""
+class Target:
+    """Something that takes a PUT, and how it is asked.
 
-    mb_per_s: list[float] = field(default_factory=list)
-    cpu_ms: list[float] = field(default_factory=list)
+    Attributes:
+        landed: folder in which bodies land as files.
+        flushed: the sender makes each file durable.
+    """
 
-    @property
-    def medians(self) -> tuple[float, float]:
-        """Return the medians of both."""
-        return statistics.median(self.mb_per_s), statistics.median(self.cpu_ms)
+    server: Server
+    path: str
+    landed: Path
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    flushed: bool = False
+    _sent: int = 0
+
+    def load(self, body: bytes, count: int) -> tuple[float, float]:
+        """Deposit ``count`` times; return MB/s and milliseconds of the server's CPU for each."""
+        names = iter([f"{self._sent + number}" for number in range(count)])
+        self._sent += count
+        taking = threading.Lock()
+
+        def send(connection: Connection, number: int) -> list[int]:
+            del number
+            statuses: list[int] = []
+            while True:
+                with taking:
+                    name = next(names, None)
+                if name is None:
+                    return statuses
+                statuses.append(connection.put(f"{self.path}/{name}", self.headers, body).status)
+                if self.flushed:
+                    _fsync(self.landed / name)
+
+        cpu_s = self.server.cpu_s()
+        statuses, took_s = each_of(self.server.port, CONNECTIONS, send)
+        cpu_s = self.server.cpu_s() - cpu_s
+        assert statuses == [_CREATED] * count, f"{self.server.name} answers {set(statuses)}"
+        self._drop()
+        return count * len(body) / took_s / 1e6, cpu_s / count * 1e3
+
+    def _drop(self) -> None:
+        """Remove what landed, so that no later round waits for it to reach the disk."""
+        for path in self.landed.rglob("*"):
+            if path.is_file():
+                path.unlink()
 
 
-def run(*, rounds: int = 3) -> dict[str, float]:
-    """Return ratios to nginx (throughput below 1: slower, CPU above 1: costlier) and memory."""
-    figures: dict[str, float] = {}
+def figures(run: Run) -> list[Figure]:
+    """Return throughput and CPU of each size against both limits."""
+    found: list[Figure] = []
     with (
         tempfile.TemporaryDirectory(prefix="oubliette-bench-") as folder,
-        _servers(Path(folder)) as targets,
+        _targets(Path(folder)) as targets,
     ):
-        # a fresh server first: one that has been busy has memory to spare
-        figures["1 GiB deposit: growth of memory, MiB"] = growth_mib(targets[-1])
         for size, (length, count) in SIZES.items():
-            measured = _interleave(targets, os.urandom(length), count=count, rounds=rounds)
-            figures |= _ratios(size, measured)
-    return figures
+            tasks = _tasks(targets, os.urandom(length), count // (3 if run.quick else 1))
+            measured = interleave(tasks, rounds=run.counted(size, ROUNDS))
+            found += _compared(size, measured)
+    return found
 
 
-def _interleave(
-    targets: list[Target], body: bytes, *, count: int, rounds: int
-) -> dict[str, Figures]:
-    measured = {target.name: Figures() for target in targets}
-    for number in range(rounds + 1):
-        for target in targets:
-            cpu_s, began = target.cpu_s(), time.perf_counter()
-            _load(target, body, count=count, label=f"{len(body)}-{number}")
-            took = time.perf_counter() - began
-            if number:  # the first round warms up
-                measured[target.name].mb_per_s.append(count * len(body) / took / 1e6)
-                measured[target.name].cpu_ms.append((target.cpu_s() - cpu_s) / count * 1e3)
-    return measured
-
-
-def _ratios(size: str, measured: dict[str, Figures]) -> dict[str, float]:
-    plain, durable, ours = (
-        measured[name].medians for name in ("nginx", "nginx+fsync", "oubliette")
-    )
+def _tasks(
+    targets: dict[str, Target], body: bytes, count: int
+) -> dict[str, Callable[[], tuple[float, float]]]:
     return {
-        f"{size}: throughput, against nginx": ours[0] / plain[0],
-        f"{size}: throughput, against nginx and fsync": ours[0] / durable[0],
-        f"{size}: CPU of the server, against nginx": ours[1] / plain[1],
-        f"{size}: CPU of the server, ms a deposit": ours[1],
-        f"{size}: CPU of nginx, ms a PUT": plain[1],
-        f"{size}: MB/s": ours[0],
+        name: (lambda target=target: target.load(body, count))  # type: ignore[misc]  # bound now
+        for name, target in targets.items()
     }
 
 
-def _load(target: Target, body: bytes, *, count: int, label: str) -> None:
-    numbers = iter(range(count))
-    taking = threading.Lock()
-    failed: list[int] = []
+def _compared(size: str, measured: dict[str, list[tuple[float, float]]]) -> list[Figure]:
+    rates = {name: [rate for rate, _ in each] for name, each in measured.items()}
+    costs = {name: [cost for _, cost in each] for name, each in measured.items()}
+    ours = rates["oubliette"]
+    return [
+        compare(
+            f"{size}: CPU of the server for each",
+            limit="nginx PUT",
+            unit="ms",
+            ours=costs["oubliette"],
+            other=costs["nginx"],
+        ),
+        compare(
+            f"{size}: throughput", limit="nginx PUT", unit="MB/s", ours=ours, other=rates["nginx"]
+        ),
+        compare(
+            f"{size}: throughput",
+            limit="nginx PUT, then fsync",
+            unit="MB/s",
+            ours=ours,
+            other=rates["nginx+fsync"],
+        ),
+    ]
 
-    def send() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=120)
-        while True:
-            with taking:
-                number = next(numbers, None)
-            if number is None:
-                connection.close()
-                return
-            name = f"{label}-{number}"
-            connection.request("PUT", f"{target.path}/{name}", body, target.headers)
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != http.client.CREATED:
-                failed.append(answer.status)
-            if target.kept is not None:
-                _fsync(target.kept / name)
 
-    senders = [threading.Thread(target=send) for _ in range(CONNECTIONS)]
-    for one in senders:
-        one.start()
-    for one in senders:
-        one.join()
-    assert not failed, f"{target.name}: {failed[:3]}"
+@contextmanager
+def _targets(folder: Path) -> Iterator[dict[str, Target]]:
+    www = folder / "nginx" / "www"
+    with nginx(folder / "nginx") as plain, vault(folder / "data") as ours:
+        for name in ("plain", "kept"):
+            (www / name).mkdir()
+        yield {
+            "nginx": Target(plain, "/plain", www / "plain"),
+            "nginx+fsync": Target(plain, "/kept", www / "kept", flushed=True),
+            "oubliette": ours,
+        }
+
+
+@contextmanager
+def vault(data_dir: Path) -> Iterator[Target]:
+    """Serve a fresh vault with one open campaign and one deposit key."""
+    with rig_in(data_dir) as made:
+        secret = made.service.deposit_keys.issue(made.officer, made.campaign.id, "bench").secret
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "audio/PCMA"}
+    with oubliette(data_dir) as server:
+        yield Target(server, CAMPAIGN, data_dir / "vault" / "objects", headers)
 
 
 def _fsync(path: Path) -> None:
@@ -153,142 +153,3 @@ def _fsync(path: Path) -> None:
         descriptor = os.open(one, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-
-
-def growth_mib(target: Target) -> float:
-    """Send 1 GiB and return by how much the server's peak rose above what it held before."""
-    _load(target, os.urandom(480_000), count=1, label="warm-up")
-    with memory_peak(target.pid) as peak:
-        _send_gib(target)
-    return peak[0]
-
-
-@contextmanager
-def memory_peak(pid: int) -> Iterator[list[float]]:
-    """Measure by how many MiB a process's peak rises inside; the answer is there at the end."""
-    status = Path(f"/proc/{pid}/status")
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from now
-    before = _kib(status, "VmRSS")
-    risen: list[float] = []
-    yield risen
-    risen.append((_kib(status, "VmHWM") - before) / 1024)
-
-
-def _send_gib(target: Target) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=600)
-    connection.putrequest("PUT", f"{target.path}/one-gib")
-    for name, value in {**target.headers, "Content-Length": str(GIB)}.items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    piece = os.urandom(1 << 20)
-    for _ in range(GIB // len(piece)):
-        connection.send(piece)
-    assert connection.getresponse().status == http.client.CREATED
-    connection.close()
-
-
-@contextmanager
-def _servers(folder: Path) -> Iterator[list[Target]]:
-    with _nginx(folder / "nginx") as plain, oubliette(folder / "oubliette") as ours:
-        durable = Target(
-            "nginx+fsync", plain.port, "/kept", plain.pid, kept=folder / "nginx" / "www" / "kept"
-        )
-        yield [plain, durable, ours]
-
-
-@contextmanager
-def oubliette(folder: Path) -> Iterator[Target]:
-    """Run the real command on a fresh vault with one open campaign and one deposit key."""
-    port = _free_port()
-    environment = {
-        **os.environ,
-        "OUBLIETTE_DATA_DIR": str(folder),
-        "OUBLIETTE_LISTEN_PORT": str(port),
-    }
-    secret = _issue_key(environment)
-    command = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
-    with _running(command, port, environment) as pid:
-        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "audio/PCMA"}
-        yield Target("oubliette", port, "/v1/campaigns/bench/recordings", pid, headers)
-
-
-def _issue_key(environment: dict[str, str]) -> str:
-    given = {name: value for name, value in environment.items() if name.startswith("OUBLIETTE_")}
-    settings = load_settings(given)
-    initialised = initialise(settings, slug=CONTROLLER, name="Benchmark")
-    service = assemble(open_ports(settings), settings)
-    service.open_up()
-    officer = officer_of(initialised.controller_id)
-    campaign = open_campaign(service, officer)
-    secret = service.deposit_keys.issue(officer, campaign.id, "benchmark").secret
-    service.stop()
-    return secret
-
-
-@contextmanager
-def _nginx(folder: Path) -> Iterator[Target]:
-    port = _free_port()
-    for name in ("www/plain", "www/kept", "temp"):
-        (folder / name).mkdir(parents=True)
-    (folder / "nginx.conf").write_text(
-        f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-        events {{}}
-        http {{
-            access_log off; client_max_body_size 0;
-            client_body_temp_path {folder}/temp;
-            server {{
-                listen 127.0.0.1:{port};
-                location / {{ root {folder}/www; dav_methods PUT; }}
-            }}
-        }}"""
-    )
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    user = ["-g", "user root;"] if os.geteuid() == 0 else []
-    command = [program, "-p", str(folder), "-c", "nginx.conf", "-e", f"{folder}/error.log", *user]
-    with _running(command, port, dict(os.environ)) as pid:
-        yield Target("nginx", port, "/plain", pid)
-
-
-@contextmanager
-def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_for(port)
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(port)
-
-
-def _cpu_s(pid: str) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _kib(status: Path, name: str) -> int:
-    for line in status.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    raise ValueError(name)
-
-
-if __name__ == "__main__":
-    for line, figure in run().items():
-        print(f"{line:<56} {figure:8.2f}")

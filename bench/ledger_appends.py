@@ -1,23 +1,18 @@
 """Durable ledger appends a second, against one-row transactions of the same driver and engine.
 
-    python -m bench.ledger_appends [postgresql://...]
-
-One run interleaves three tasks for each number of clients (threads), so that a slow moment of the
-machine hits all alike; figures are medians of rounds:
+One run interleaves three tasks for each number of clients (threads):
 
     bare     a transaction that inserts one row of the size of an entry, and nothing else
     own      an entry sealed and inserted in a transaction of its own (``Ledger.append``)
     grouped  an entry that may share its commit (``Ledger.append_alone``)
 
-The sequencer runs meanwhile and puts every entry into the tree. What counts are the ratios to
-``bare``. SQLite always; PostgreSQL when its URI is given, or in OUBLIETTE_BENCH_POSTGRESQL.
+The sequencer runs meanwhile and puts every entry into the tree; afterwards the ledger is verified.
+SQLite always; PostgreSQL where there is one.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -26,10 +21,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import sqlalchemy as sa
 
+from bench.figure import Figure, Run, compare, interleave
 from core import ids
 from core.clock import SystemClock
 from core.db import Database, open_database
@@ -50,11 +46,12 @@ from vault.ledger.sequence import Sequencer
 from vault.ledger.verify import verify
 from vault.stores.local import FolderStore
 
-CLIENTS = (1, 8, 32)
-ROUNDS = 3
-SECONDS = 1.0
-ENTRY_BYTES = 800
-POSTGRESQL = "OUBLIETTE_BENCH_POSTGRESQL"
+CLIENTS: Final = (1, 8, 32)
+ROUNDS: Final = 5
+SECONDS: Final = 0.8
+SECONDS_QUICK: Final = 0.3
+ENTRY_BYTES: Final = 800
+WORDS: Final = {"grouped": "entries that share a commit", "own": "one entry a transaction"}
 
 _bare = sa.Table(
     "bench_rows",
@@ -89,51 +86,49 @@ class Bench:
         self.ledger.append_alone(self.event)
 
 
-def run(postgresql_uri: str | None = None) -> dict[str, Any]:
-    """Return, for each engine and number of clients, rates a second and ratios to ``bare``."""
-    results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        results["sqlite"] = _measure(f"sqlite:///{folder}/bench.db", Path(folder))
-    uri = postgresql_uri or os.environ.get(POSTGRESQL)
-    if uri:
-        with tempfile.TemporaryDirectory() as folder:
-            results["postgresql"] = _measure(uri, Path(folder))
-    return results
+def figures(run: Run) -> list[Figure]:
+    """Return rates for each engine and number of clients."""
+    with tempfile.TemporaryDirectory(prefix="oubliette-bench-") as folder:
+        found = _measure(run, "SQLite", f"sqlite:///{folder}/bench.db", Path(folder))
+    if run.postgresql_uri:
+        with tempfile.TemporaryDirectory(prefix="oubliette-bench-") as folder:
+            found += _measure(run, "PostgreSQL", run.postgresql_uri, Path(folder))
+    return found
 
 
-def report(results: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a report."""
-    for engine, by_clients in results.items():
-        for clients, one in by_clients.items():
-            yield (
-                f"ledger appends, {engine}, {clients} clients, against one-row transactions: "
-                f"grouped {one['grouped_ratio']:.2f}, own {one['own_ratio']:.2f}"
-                f"  ({one['grouped']:,.0f} and {one['own']:,.0f} against {one['bare']:,.0f}/s)"
-            )
-
-
-def _measure(uri: str, folder: Path) -> dict[int, dict[str, float]]:
+def _measure(run: Run, engine: str, uri: str, folder: Path) -> list[Figure]:
+    found: list[Figure] = []
     with _bench(uri, folder) as bench:
-        tasks = {"bare": bench.bare, "own": bench.own, "grouped": bench.grouped}
-        measured = {}
         for clients in CLIENTS:
-            rates: dict[str, list[float]] = {name: [] for name in tasks}
-            for _ in range(ROUNDS):
-                for name, task in tasks.items():
-                    bench.ledger.keyring.warm(bench.ledger.ledger_controller_id)
-                    rates[name].append(_rate(task, clients))
-                    _drain(bench)
-            medians = {name: statistics.median(each) for name, each in rates.items()}
-            measured[clients] = medians | {
-                f"{name}_ratio": medians[name] / medians["bare"] for name in ("own", "grouped")
-            }
-    return measured
+            what = f"{engine}, {clients} client{'s' * (clients > 1)}"
+            seconds = SECONDS_QUICK if run.quick else SECONDS
+            rates = interleave(
+                {
+                    "bare": lambda: _rate(bench, bench.bare, clients, seconds),  # noqa: B023 - now
+                    "own": lambda: _rate(bench, bench.own, clients, seconds),  # noqa: B023 - now
+                    "grouped": lambda: _rate(bench, bench.grouped, clients, seconds),  # noqa: B023 - now
+                },
+                rounds=run.counted(what, ROUNDS),
+                warm_up=False,
+            )
+            found += [
+                compare(
+                    f"{what}: {words}",
+                    limit="one-row transactions",
+                    unit="/s",
+                    ours=rates[name],
+                    other=rates["bare"],
+                )
+                for name, words in WORDS.items()
+            ]
+    return found
 
 
-def _rate(task: Callable[[], None], clients: int) -> float:
+def _rate(bench: Bench, task: Callable[[], None], clients: int, seconds: float) -> float:
     """Return how many tasks a second all clients finish together."""
+    bench.ledger.keyring.warm(bench.ledger.ledger_controller_id)
     counts = [0] * clients
-    ends_at = time.perf_counter() + SECONDS
+    ends_at = time.perf_counter() + seconds
 
     def work(number: int) -> None:
         while time.perf_counter() < ends_at:
@@ -141,12 +136,14 @@ def _rate(task: Callable[[], None], clients: int) -> float:
             counts[number] += 1
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
-    begun = time.perf_counter()
+    began = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - begun)
+    rate = sum(counts) / (time.perf_counter() - began)
+    _drain(bench)
+    return rate
 
 
 def _drain(bench: Bench) -> None:
@@ -192,8 +189,3 @@ def _compose(database: Database, folder: Path) -> Bench:
     signer = NoteSigner.load_or_create(f"local:{folder}", f"bench.example/{controller_id}")
     event = Event("listed", actor, controller_id, facts={"count": 50})
     return Bench(database, ledger, Sequencer(database, store, signer, ledger), event)
-
-
-if __name__ == "__main__":
-    for line in report(run(sys.argv[1] if len(sys.argv) > 1 else None)):
-        print(line)

@@ -1,84 +1,62 @@
-"""Sealing and opening against the bare library: CPU time, medians of one interleaved run.
-
-    python -m bench.sealing
+"""Sealing and opening against the bare library, in CPU time of this process.
 
 The sealer does one thing the bare library does not: SHA-256 of the sealed body, as it streams. So
-two ratios are printed: against the library alone, and against the library with that digest.
+two limits stand beside it: the library alone, and the library with that digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 
+from bench.figure import Figure, Run, compare, interleave
 from keys.material import Dek
 from vault.container import HEAD_BYTES, HEADER_BYTES, RangeOpener, Sealer, object_size
 
-PIECE_BYTES = 64 * 1024
-BATCH_CHUNKS = 16
-SEALED_CHUNK_BYTES = 16_400
-CONTEXT = bytes(32)
+CLEAR_BYTES: Final = 8 << 20
+ROUNDS: Final = 30
+PIECE_BYTES: Final = 64 * 1024
+BATCH_CHUNKS: Final = 16
+SEALED_CHUNK_BYTES: Final = 16_400
+CONTEXT: Final = bytes(32)
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """One line of the report: ours against the other, as a share of its speed."""
-
-    name: str
-    ours_mb_per_s: float
-    other_mb_per_s: float
-
-    @property
-    def ratio(self) -> float:
-        """Return our speed as a share of the other."""
-        return self.ours_mb_per_s / self.other_mb_per_s
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name:<58} {self.ratio:5.2f}"
-            f"  ({self.ours_mb_per_s:,.0f} against {self.other_mb_per_s:,.0f} MB/s)"
-        )
-
-
-def measure(*, clear_bytes: int = 8 << 20, rounds: int = 15) -> list[Ratio]:
-    """Return the ratios of sealing and of opening in batches of 256 KiB, medians of ``rounds``."""
-    clear, key = os.urandom(clear_bytes), os.urandom(32)
+def figures(run: Run) -> list[Figure]:
+    """Return the rates of sealing and of opening in batches of 256 KiB."""
+    clear, key = os.urandom(CLEAR_BYTES), os.urandom(32)
     body, commitment = _seal(clear, key)
+    tasks = {
+        "seal": lambda: _seal_only(clear, key),
+        "library": lambda: _library_seal(clear, key, digest=False),
+        "digest": lambda: _library_seal(clear, key, digest=True),
+        "open": lambda: _open(body, key, commitment, len(clear)),
+        "library open": lambda: _library_open(body, key),
+    }
+    timed = {name: _rated(task) for name, task in tasks.items()}
+    rates = interleave(timed, rounds=run.counted("sealing and opening", ROUNDS))
 
-    speeds = _interleaved(
-        {
-            "seal": lambda: _seal_only(clear, key),
-            "library": lambda: _library_seal(clear, key, digest=False),
-            "library+digest": lambda: _library_seal(clear, key, digest=True),
-            "open": lambda: _open(body, key, commitment, clear_bytes),
-            "library open": lambda: _library_open(body, key),
-        },
-        clear_bytes=clear_bytes,
-        rounds=rounds,
-    )
+    def figure(what: str, limit: str, ours: str, other: str) -> Figure:
+        return compare(what, limit=limit, unit="MB/s", ours=rates[ours], other=rates[other])
+
     return [
-        Ratio("seal, against the library with SHA-256", speeds["seal"], speeds["library+digest"]),
-        Ratio("seal, against the library alone", speeds["seal"], speeds["library"]),
-        Ratio("open by range, against the library", speeds["open"], speeds["library open"]),
+        figure("seal", "the library, with SHA-256", "seal", "digest"),
+        figure("seal", "the library alone", "seal", "library"),
+        figure("open in batches", "the library alone", "open", "library open"),
     ]
 
 
-def _interleaved(
-    tasks: dict[str, Callable[[], None]], *, clear_bytes: int, rounds: int
-) -> dict[str, float]:
-    took: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds):
-        for name, task in tasks.items():
-            started = time.process_time()
-            task()
-            took[name].append(time.process_time() - started)
-    return {name: clear_bytes / statistics.median(each) / 1e6 for name, each in took.items()}
+def _rated(task: Callable[[], None]) -> Callable[[], float]:
+    def rate() -> float:
+        started = time.process_time()
+        task()
+        return CLEAR_BYTES / (time.process_time() - started) / 1e6
+
+    return rate
 
 
 def _pieces(data: bytes, size: int) -> list[memoryview]:
@@ -128,8 +106,3 @@ def _library_open(body: bytes, key: bytes) -> None:
     for piece in _pieces(body, BATCH_CHUNKS * SEALED_CHUNK_BYTES):
         decryptor.update(piece)
     decryptor.finalize()
-
-
-if __name__ == "__main__":
-    for line in measure():
-        print(line)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.deposit import growth_mib, memory_peak, oubliette
+from bench.deposit import vault
+from bench.memory import growth_mib, memory_peak
 
 MOST_MIB = 64
 
 
 @pytest.mark.prove
 def test_a_gigabyte_passes_through_in_little_memory(tmp_path: Path) -> None:
-    with oubliette(tmp_path / "data") as server:
-        assert growth_mib(server) <= MOST_MIB
+    with vault(tmp_path / "data") as target:
+        assert growth_mib(target) <= MOST_MIB
     objects = [path for path in (tmp_path / "data" / "vault").rglob("*") if path.is_file()]
     assert max(path.stat().st_size for path in objects) > 1 << 30
 

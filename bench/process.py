@@ -1,0 +1,52 @@
+"""One benchmark in a process of its own, with the allocator set as the service sets it."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import sys
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Final
+
+from api.allocator import keep_freed_memory
+from bench.figure import Figure, Run, UnavailableError
+from bench.page import Part
+
+_CLEAR_LINE: Final = "\r\x1b[K"
+
+
+def run_apart(name: str, *, quick: bool, postgresql_uri: str) -> Part:
+    """Run one benchmark and return what became of it; its failure is a part of that."""
+    module = importlib.import_module(f"bench.{name}")
+    part = Part(name, title=(module.__doc__ or "").splitlines()[0])
+    began = time.monotonic()
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            part.figures = pool.submit(_run, name, quick, postgresql_uri).result()
+    except UnavailableError as err:
+        part.without = str(err)
+    except (Exception, BrokenProcessPool) as err:  # noqa: BLE001 - told, and the next one runs
+        traceback.print_exception(err)
+        part.failure = f"{type(err).__name__}: {err}".splitlines()[0]
+    part.took_s = time.monotonic() - began
+    return part
+
+
+def _run(name: str, quick: bool, postgresql_uri: str) -> list[Figure]:  # noqa: FBT001 - across processes
+    keep_freed_memory()
+    is_terminal = sys.stderr.isatty()
+
+    def tell(words: str) -> None:
+        line = f"{_CLEAR_LINE}{name}: {words}" if is_terminal else f"{name}: {words}\n"
+        print(line, end="", file=sys.stderr, flush=True)
+
+    figures: list[Figure] = importlib.import_module(f"bench.{name}").figures(
+        Run(quick, postgresql_uri, tell)
+    )
+    if is_terminal:
+        print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+    return figures
