@@ -77,6 +77,7 @@ class Settings:
     oidc_token_lifetime_max_s: int
     allow_local_keys: bool
     anchor_uri: str = field(repr=False)
+    anchor_every_s: int
     four_eyes_above: int
     recording_max_bytes: int
     uploads_max: int
@@ -97,11 +98,6 @@ class Settings:
     def embedded_issuer(self) -> bool:
         """Tell whether the service issues its own tokens."""
         return self.oidc_issuer == EMBEDDED_ISSUER
-
-    @property
-    def keyring_dir(self) -> Path:
-        """Return the folder of local keys, which never goes into a backup with the data."""
-        return self.data_dir / "keyring"
 
     def shown(self) -> dict[str, str]:
         """Return every setting as text without its credentials, for the log and the doctor."""
@@ -136,6 +132,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("OIDC_TOKEN_LIFETIME_MAX_S", "oidc_token_lifetime_max_s", whole(60, 86_400), "3600"),
     Rule("ALLOW_LOCAL_KEYS", "allow_local_keys", flag, "false"),
     Rule("ANCHOR_URI", "anchor_uri", text, ""),
+    Rule("ANCHOR_EVERY_S", "anchor_every_s", whole(1, 86_400), "3600"),
     Rule("FOUR_EYES_ABOVE", "four_eyes_above", whole(1, 1_000_000), "100"),
     Rule("RECORDING_MAX_BYTES", "recording_max_bytes", size_bytes(1_024, 2**40), "2 GiB"),
     Rule("UPLOADS_MAX", "uploads_max", whole(1, 10_000), "64"),

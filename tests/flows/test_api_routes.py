@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 from api.errors import EntryNotFound
 from api.init import initialise
@@ -19,6 +20,7 @@ from tests.fakes.speech import wav
 from vault.access import ROLES
 from vault.ledger.proof import read_proof
 from vault.receipt import verify_receipt
+from vault.tables import ledger_entries
 
 REASON = "Quality review of this month"
 POLICY = {
@@ -107,10 +109,8 @@ DOORS: list[tuple[str, str, set[str]]] = [
     ("GET", "/v1/recordings/x", {"dpo", "quality-manager", "auditor"}),
     ("PUT", "/v1/recordings/x/metadata", {"dpo"}),
     ("GET", "/v1/recordings/x/receipt", {"dpo", "auditor", "intake"}),
-    ("POST", "/v1/recordings/x/listens", {"dpo", "quality-manager"}),
     ("GET", "/v1/recordings/x/listens", {"dpo", "auditor"}),
     ("DELETE", "/v1/listens/x", {"dpo", "quality-manager"}),
-    ("POST", "/v1/searches", {"dpo", "quality-manager"}),
     ("GET", "/v1/searches/x", {"dpo"}),
     ("POST", "/v1/holds", {"dpo"}),
     ("GET", "/v1/holds", {"dpo", "auditor"}),
@@ -126,6 +126,39 @@ DOORS: list[tuple[str, str, set[str]]] = [
     ("PUT", "/v1/campaigns/summer/recordings/x", {"intake"}),
     ("POST", "/v1/campaigns/summer/recordings", {"intake"}),
 ]
+
+
+# where the flow itself refuses, because the refusal of a listen belongs into the ledger
+RECORDED_DOORS = {
+    ("POST", "/v1/recordings/x/listens"): {"dpo", "quality-manager"},
+    ("POST", "/v1/searches"): {"dpo", "quality-manager"},
+}
+
+
+def test_who_may_not_listen_or_search_is_refused_and_recorded(world: World) -> None:
+    listen = f"/v1/recordings/{world.known['recording']}/listens"
+    asked = {"purpose": "quality-control", "reason": REASON}
+    for role in sorted(ROLES - {"dpo", "quality-manager"}):
+        subject = f"nosy-{role}"
+        before = denials(world, role, subject)
+        first = world.ask("POST", listen, role, json=asked, subject=subject)
+        second = world.ask(
+            "POST", "/v1/searches", role, json=asked | {"agent": "b.durand"}, subject=subject
+        )
+        for answer in (first, second):
+            assert (answer.status_code, answer.json()["code"]) == (403, "listen-denied"), role
+        assert denials(world, role, subject) == before + 2
+    service = world.ask("POST", listen, "quality-manager", json=asked, service=True)
+    assert service.json()["why"] == "service"
+
+
+def denials(world: World, role: str, subject: str) -> int:
+    actor = world.made.actor(role, subject=subject)
+    query = sa.select(sa.func.count()).where(
+        ledger_entries.c.type == "listen-denied", ledger_entries.c.actor_id == actor.id
+    )
+    with world.made.service.ports.database.read() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 @pytest.mark.parametrize(("method", "path", "roles"), DOORS, ids=[f"{m}-{p}" for m, p, _ in DOORS])
@@ -149,7 +182,7 @@ def test_every_operation_stands_in_the_table_of_doors(world: World) -> None:
         for method, operation in item.items()
         if operation.get("security")
     ]
-    assert len(guarded) == len(DOORS)
+    assert len(guarded) == len(DOORS) + len(RECORDED_DOORS)
 
 
 def test_the_page_of_routes_names_the_right_roles() -> None:
@@ -161,7 +194,7 @@ def test_the_page_of_routes_names_the_right_roles() -> None:
         if roles not in {"anyone", "ticket"}
     }
     doors = {(method, _template(path.partition("?")[0])): roles for method, path, roles in DOORS}
-    assert written == doors
+    assert written == doors | RECORDED_DOORS
 
 
 def _template(path: str) -> str:
