@@ -108,12 +108,18 @@ def die_at(vault: RetentionVault, at: int, act: Act) -> bool:
     return False
 
 
+def stride_on(database: Database, stride: int) -> int:
+    """Look at fewer steps on the server, unless at every one: each costs it more."""
+    return stride if stride == 1 or database.is_sqlite else 3 * stride
+
+
 EVERY = pytest.param(1, marks=[pytest.mark.prove, pytest.mark.timeout(900)], id="every")
 
 
 @pytest.mark.parametrize("stride", [pytest.param(9, id="ninth"), EVERY])
 def test_an_erasure_survives_death_at_each_step(vault: RetentionVault, stride: int) -> None:
     survivor = vault.deposit(body=BODY)
+    stride = stride_on(vault.database, stride)
     died = 0
     for at in itertools.count(0, stride):
         assert at < MOST
@@ -137,7 +143,7 @@ def test_an_erasure_survives_death_at_each_step(vault: RetentionVault, stride: i
 @pytest.mark.parametrize("stride", [pytest.param(23, id="23rd"), EVERY])
 def test_a_sweep_survives_death_at_each_step(vault: RetentionVault, stride: int) -> None:
     survivor = vault.deposit(body=BODY)
-    for at in itertools.count(0, stride):
+    for at in itertools.count(0, stride_on(vault.database, stride)):
         assert at < MOST
         due = [vault.deposit(), vault.deposit()]
         vault.age(*due, days=200)
