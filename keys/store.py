@@ -81,13 +81,11 @@ class KeyStore:
     def move(
         self, connection: Connection, before: Pointer, after: Pointer, *, at: datetime
     ) -> None:
-        """Compare-and-set the pointer; takes part in the caller's transaction.
+        """Compare-and-set the pointer; the row is held until the caller's transaction ends.
 
         Raises:
             PointerMoved: it is not ``before`` any more; nothing was changed.
         """
-        if self.hold(connection, before.controller_id) != before:
-            raise PointerMoved(controller_id=before.controller_id)
         changed = connection.execute(
             key_trees.update()
             .where(
