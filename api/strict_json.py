@@ -11,7 +11,8 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# the closing quote is optional: else each quote of a body without one is tried up to its end
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _OPENS: Final = frozenset(b"[{")
 _CLOSES: Final = frozenset(b"]}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -124,6 +125,14 @@ def test_depth_counts_brackets_outside_texts() -> None:
         parse(b"[[[]]]", depth_max=2)
     with pytest.raises(ValueError, match="not an object"):
         parse_object(b"[]", depth_max=2)
+
+
+def test_texts_that_never_end_cost_no_more_than_their_length() -> None:
+    """The event loop reads these before it knows the caller: one body must not hold it."""
+    began_s = time.process_time()
+    with pytest.raises(ValueError, match=r"."):
+        parse(b'\\"' * (LIMITS.json_body_bytes // 4), depth_max=8)
+    assert time.process_time() - began_s < 1
 
 
 def test_limits_are_those_of_the_contract() -> None:
