@@ -8,6 +8,7 @@ from api.demo_stage import told
 
 def put_yesterday_back(scene: Scene) -> None:
     """Yesterday's database is restored: the erased stay dead, the neighbour plays again."""
+    # long: one scene, told from its beginning to its end
     stage = scene.stage
     stage.stop()
     stage.put_database_back(stage.folder / "yesterday.db")

@@ -15,6 +15,7 @@ _DONE_S: Final = 60.0
 
 def shorten_a_retention(scene: Scene) -> None:
     """A retention is shortened: the brake stops the sweep, an officer releases it."""
+    # long: one scene, told from its beginning to its end
     with scene.stage.client(scene.officer_token) as officer:
         policy = {
             "retention": "P90D",
@@ -47,6 +48,7 @@ def shorten_a_retention(scene: Scene) -> None:
 
 def erase_one_person(scene: Scene) -> None:
     """A person objects: their calls are erased by destroying keys, a neighbour's stay."""
+    # long: one scene, told from its beginning to its end
     mine = [call for call in scene.calls.values() if call.number == PERSON]
     scene.erased_id = mine[0].recording_id
     scene.neighbour_id = next(

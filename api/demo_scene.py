@@ -29,7 +29,7 @@ _POLICY: Final[dict[str, Any]] = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Call:
     """A call as it was deposited, kept here to compare what is heard with what was said."""
 

@@ -118,6 +118,7 @@ class Listens:
         entry: AppendedEntry,
         bind_cookie: bool,
     ) -> GrantedListen:
+        # long: one row, column by column
         now = self.database.now(connection)
         secret = tickets.spell(self.clock.random_bytes(tickets.TICKET_BYTES))
         cookie = tickets.spell(self.clock.random_bytes(tickets.TICKET_BYTES)) if bind_cookie else ""

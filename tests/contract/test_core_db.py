@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from core.db import Database, UtcMs, open_database
 from core.errors import DatabaseUnavailable, UnsafeDatabase
+from tests.fakes.together import together
 
 NOTES = sa.Table(
     "test_notes",
@@ -77,24 +78,15 @@ def test_a_read_changes_nothing(notes: Database) -> None:
 def test_writers_wait_for_each_other_and_none_is_lost(notes: Database) -> None:
     with notes.transaction() as connection:
         connection.execute(NOTES.insert().values(id=0, at=datetime(2026, 1, 1, tzinfo=UTC)))
-    failures: list[BaseException] = []
 
     def bump() -> None:
-        try:
-            for _ in range(20):
-                with notes.transaction() as connection:
-                    row = sa.select(NOTES.c.at).where(NOTES.c.id == 0).with_for_update()
-                    at = connection.execute(row).scalar_one()
-                    connection.execute(NOTES.update().values(at=at + timedelta(milliseconds=1)))
-        except BaseException as err:  # noqa: BLE001  # reported by the assertion below
-            failures.append(err)
+        for _ in range(20):
+            with notes.transaction() as connection:
+                row = sa.select(NOTES.c.at).where(NOTES.c.id == 0).with_for_update()
+                at = connection.execute(row).scalar_one()
+                connection.execute(NOTES.update().values(at=at + timedelta(milliseconds=1)))
 
-    threads = [threading.Thread(target=bump) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
+    together(*[bump] * 4)
     with notes.read() as connection:
         at = connection.execute(sa.select(NOTES.c.at)).scalar_one()
     assert at == datetime(2026, 1, 1, 0, 0, 0, 80_000, tzinfo=UTC)

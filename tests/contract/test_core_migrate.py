@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -15,6 +13,7 @@ import vault.tables  # noqa: F401
 from core.db import Database, metadata
 from core.errors import SchemaMismatch
 from core.migrate import check_schema, migrate, schema_state
+from tests.fakes.together import together
 
 
 def _differences(database: Database) -> list[object]:
@@ -66,18 +65,5 @@ def test_a_schema_newer_than_the_program_is_refused_and_left_alone(database: Dat
 
 def test_processes_that_migrate_at_once_take_turns(database: Database) -> None:
     _wipe(database)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            migrate(database)
-        except BaseException as err:  # noqa: BLE001  # reported by the assertion below
-            failures.append(err)
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
+    together(*[lambda: migrate(database)] * 4)
     assert schema_state(database) == "current"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,28 +13,29 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
-from core.db import Database, open_database
+from core.db import Database
 from core.errors import DatabaseUnavailable
 from keys.errors import KeyUnavailable, LeafPunctured, LeaseLost
 from keys.keyring import Keyring
 from keys.lease import Lease, Leases
-from keys.lock import ControllerLocks
 from keys.model import Pointer
 from keys.shred import Shredder
 from keys.store import KeyStore
 from keys.tables import key_leases
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_faults import Fuse
-from tests.fakes.key_world import KeyWorld, Process, leaf, new_id
+from tests.fakes.key_world import KeyWorld, Process, leaf
+
+pytest_plugins = ["tests.fakes.key_database"]
 
 ERASED: Final = 5
 SURVIVORS: Final = {1, 2}
 
 
 @pytest.fixture
-def world(database: Database, tmp_path: Path, clock: FakeClock) -> KeyWorld:
+def world(key_database: Database, tmp_path: Path, clock: FakeClock) -> KeyWorld:
     """Return a world whose shredders live by ``clock``."""
-    made = KeyWorld.over(database, tmp_path, clock=clock)
+    made = KeyWorld.over(key_database, tmp_path, clock=clock)
     made.deposit(ERASED, *SURVIVORS)
     return made
 
@@ -388,51 +386,3 @@ def test_what_nobody_uses_is_let_go(world: KeyWorld, far: FakeClock) -> None:
     assert lease_rows(world) == {}
     with pytest.raises(LeaseLost):
         replica.check(world.controller_id)
-
-
-# the controller's lock
-
-
-def test_one_holds_the_lock_of_a_controller_at_a_time(database: Database) -> None:
-    controller_id = new_id()
-    elsewhere = open_database(_uri(database), pool_size=1)
-    with ControllerLocks(database).hold(controller_id):
-        for one in (database, elsewhere):
-            with (
-                pytest.raises(KeyUnavailable, match="controller-lock"),
-                ControllerLocks(one, wait_s=0.1).hold(controller_id),
-            ):
-                pass
-        with ControllerLocks(elsewhere, wait_s=0.1).hold(new_id()):
-            pass
-    with ControllerLocks(elsewhere, wait_s=5).hold(controller_id):
-        pass
-    elsewhere.close()
-
-
-def test_another_process_is_kept_out_too(database: Database) -> None:
-    controller_id = new_id()
-    script = (
-        "import sys\n"
-        "from core.db import open_database\n"
-        "from keys.lock import ControllerLocks\n"
-        "with ControllerLocks(open_database(sys.argv[1])).hold(sys.argv[2]):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    command = [sys.executable, "-c", script, _uri(database), controller_id]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with (
-            pytest.raises(KeyUnavailable, match="controller-lock"),
-            ControllerLocks(database, wait_s=0.2).hold(controller_id),
-        ):
-            pass
-        other.kill()
-    with ControllerLocks(database, wait_s=10).hold(controller_id):
-        assert other.returncode == -signal.SIGKILL
-
-
-def _uri(database: Database) -> str:
-    return database.engine.url.render_as_string(hide_password=False)

@@ -15,30 +15,26 @@ from core.errors import IntegrityFailure, InvalidRequest
 from keys import labels
 from keys.errors import KeyUnavailable, LeafPunctured, LeaseLost
 from keys.index import (
-    INDEX_JUMP,
-    PREFIX_JUMP,
-    jump_counters,
     leaves,
-    living_invariant,
-    next_indexes,
-    take_index,
-    take_prefix,
 )
 from keys.material import Dek
-from keys.model import CONTROLLER_PREFIX, PREFIX_LIMIT, RESERVED_FROM, NodeRange
+from keys.model import NodeRange
 from keys.providers.local import LocalProvider
 from keys.store import KeyStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.journal import StrictJournal
 from tests.fakes.key_world import PREFIX, KeyWorld, leaf, new_id
 from tests.fakes.leases import lapse
+from tests.fakes.together import together
+
+pytest_plugins = ["tests.fakes.key_database"]
 
 SURVIVORS: Final = {1, 3, 900}
 
 
 @pytest.fixture
-def world(database: Database, tmp_path: Path) -> KeyWorld:
-    made = KeyWorld.over(database, tmp_path)
+def world(key_database: Database, tmp_path: Path) -> KeyWorld:
+    made = KeyWorld.over(key_database, tmp_path)
     made.deposit(2, *SURVIVORS)
     return made
 
@@ -184,25 +180,6 @@ def test_a_controller_moves_to_another_provider_as_one_epoch(
 # two at once
 
 
-def together(*acts: Callable[[], object]) -> None:
-    failures: list[BaseException] = []
-    start = threading.Barrier(len(acts))
-
-    def run(act: Callable[[], object]) -> None:
-        start.wait()
-        try:
-            act()
-        except BaseException as err:  # noqa: BLE001  # shown below, in the test's own thread
-            failures.append(err)
-
-    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-
-
 def test_two_shredders_at_once_both_end_and_neither_undoes_the_other(world: KeyWorld) -> None:
     world.deposit(*range(20, 26))
     processes = [world.process() for _ in range(2)]
@@ -246,85 +223,6 @@ def test_readers_in_many_threads_never_see_a_gap_or_a_wrong_key(world: KeyWorld)
     together(shred, read, read, read)
     assert set(opened) == SURVIVORS
     assert world.playable(process.keyring) == SURVIVORS | {2}
-
-
-# counters
-
-
-def test_prefixes_and_indexes_are_handed_out_once(database: Database, world: KeyWorld) -> None:
-    with database.transaction() as connection:
-        prefixes = [take_prefix(connection, world.controller_id) for _ in range(3)]
-        indexes = [take_index(connection, world.controller_id, 1) for _ in range(3)]
-        own = take_index(connection, world.controller_id, CONTROLLER_PREFIX)
-    assert (prefixes, indexes, own) == ([0, 1, 2], [0, 1, 2], 0)
-    with database.transaction() as connection:
-        assert take_index(connection, world.controller_id, 1) == 3
-        assert take_index(connection, world.controller_id, 2) == 0
-
-
-def test_a_counter_that_was_never_begun_gives_nothing(database: Database, world: KeyWorld) -> None:
-    with database.transaction() as connection, pytest.raises(KeyUnavailable):
-        take_index(connection, world.controller_id, 5)
-    with database.transaction() as connection, pytest.raises(KeyUnavailable):
-        take_prefix(connection, new_id())
-
-
-def test_threads_take_different_indexes(database: Database, world: KeyWorld) -> None:
-    with database.transaction() as connection:
-        take_prefix(connection, world.controller_id)
-    taken: list[int] = []
-
-    def take() -> None:
-        for _ in range(10):
-            with database.transaction() as connection:
-                taken.append(take_index(connection, world.controller_id, 0))
-
-    together(take, take, take)
-    assert sorted(taken) == list(range(30))
-
-
-def test_counters_jump_past_everything_that_was_seen(database: Database, world: KeyWorld) -> None:
-    with database.transaction() as connection:
-        for _ in range(2):
-            take_prefix(connection, world.controller_id)
-        take_index(connection, world.controller_id, 1)
-        jump_counters(connection, world.controller_id, {1: 40, 7: 3, 8: -1})
-        counters = next_indexes(connection, world.controller_id)
-        assert take_prefix(connection, world.controller_id) == 9 + PREFIX_JUMP
-    assert counters == {
-        0: INDEX_JUMP,
-        1: 41 + INDEX_JUMP,
-        7: 4 + INDEX_JUMP,
-        8: INDEX_JUMP,
-        CONTROLLER_PREFIX: INDEX_JUMP,
-    }
-
-
-def test_a_jump_ends_at_the_limits(database: Database, world: KeyWorld) -> None:
-    from keys.errors import IndexesExhausted
-
-    with database.transaction() as connection:
-        jump_counters(connection, world.controller_id, {PREFIX_LIMIT - 1: RESERVED_FROM - 2})
-    with database.transaction() as connection, pytest.raises(IndexesExhausted):
-        take_prefix(connection, world.controller_id)
-    with database.transaction() as connection, pytest.raises(IndexesExhausted):
-        take_index(connection, world.controller_id, PREFIX_LIMIT - 1)
-
-
-def test_the_invariant_of_living_leaves_finds_strays_and_losses(world: KeyWorld) -> None:
-    process = world.process()
-    targets = [*leaves(PREFIX, 4, 900), leaf(0)]
-    process.shredder.puncture(world.controller_id, targets)
-    process.keyring.warm(world.controller_id)
-
-    def holds_any(node: NodeRange) -> bool:
-        return process.keyring.holds_any(world.controller_id, node)
-
-    found = living_invariant(holds_any, PREFIX, next_index=901, owned=[1, 2, 3, 900])
-    assert found.is_empty
-    found = living_invariant(holds_any, PREFIX, next_index=903, owned=[1, 3, 7, 900])
-    assert found.strays == ((2, 3), (901, 903))
-    assert found.lost == (7,)
 
 
 # leases in one process

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database
-from core.errors import IntegrityFailure, OublietteError
+from core.errors import OublietteError
 from keys.model import NodeRange
-from tests.fakes.vault_stack import VaultStack, build
-from vault import listen_store
-from vault.access import Actor
-from vault.container import HEAD_BYTES, HEADER_BYTES, SEALED_CHUNK_BYTES
+from tests.fakes.listening_desk import BODY, REASON, Desk, open_desk
 from vault.errors import (
     LedgerUnavailable,
     ListenDenied,
@@ -31,103 +27,15 @@ from vault.errors import (
 )
 from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event
-from vault.listen import Listens
-from vault.listen_account import ListenAccounts
 from vault.listen_history import ListenHistory
-from vault.open_audio import OpenAudio, Player
-from vault.stores.local import FolderStore
-from vault.streams import Streams
+from vault.open_audio import OpenAudio
 from vault.tables import ledger_entries, listens, recordings
 from vault.ticket import GrantedListen
-
-REASON = "Monthly review of the team"
-RAW = "audio/PCMA; rate=8000; channels=1"
-BODY = bytes(n * 7 % 251 for n in range(400_000))
-
-
-@dataclass(frozen=True)
-class Desk:
-    """The listening half of a vault, with one recording in it."""
-
-    vault: VaultStack
-    recording_id: str
-    streams: Streams
-
-    @property
-    def manager(self) -> Actor:
-        return self.vault.actor("quality-manager", campaigns=frozenset({"winter-sale"}))
-
-    @property
-    def listens(self) -> Listens:
-        vault = self.vault
-        return Listens(vault.database, vault.ledger, vault.gate, vault.clock)
-
-    @property
-    def accounts(self) -> ListenAccounts:
-        vault = self.vault
-        return ListenAccounts(vault.database, vault.ledger, vault.clock, self.streams)
-
-    @property
-    def player(self) -> Player:
-        vault = self.vault
-        return Player(
-            vault.database, vault.keyring, vault.store, self.accounts, self.streams, vault.clock
-        )
-
-    def grant(self, actor: Actor | None = None, **changes: Any) -> GrantedListen:
-        asked: dict[str, Any] = {
-            "purpose": "quality-control",
-            "reason": REASON,
-            "bind_cookie": False,
-        }
-        recording_id = changes.pop("recording_id", self.recording_id)
-        return self.listens.grant(actor or self.manager, recording_id, **asked | changes)
-
-    def open(self, listen: GrantedListen, first: int = 0, last: int | None = None) -> OpenAudio:
-        admission = self.player.admit(listen.id, ticket=listen.ticket, cookie=listen.cookie)
-        end = admission.total_bytes - 1 if last is None else last
-        return self.player.open(admission, first=first, last=end)
-
-    def hear(self, listen: GrantedListen, first: int = 0, last: int | None = None) -> bytes:
-        return play(self.open(listen, first, last))
-
-    def row(self, listen: GrantedListen) -> listen_store.TicketRow:
-        with self.vault.database.read() as connection:
-            found = listen_store.find_ticket(connection, listen.id)
-        assert found is not None
-        return found
-
-    def change(self, table: sa.Table, **values: Any) -> None:
-        with self.vault.database.transaction() as connection:
-            connection.execute(sa.update(table).values(**values))
-
-    def shift_expiry(self, listen: GrantedListen, by: timedelta) -> None:
-        expires_at = self.row(listen).expires_at + by
-        self.change(listens, expires_at=expires_at)
-
-
-def play(audio: OpenAudio) -> bytes:
-    heard = b""
-    try:
-        while True:
-            if audio.upkeep_due:
-                audio.upkeep()
-            batch = audio.next_batch()
-            if not batch:
-                return heard
-            audio.delivered(len(batch))
-            heard += batch
-    finally:
-        audio.close()
 
 
 @pytest.fixture
 def desk(database: Database, tmp_path: Path) -> Desk:
-    (tmp_path / "objects").mkdir()
-    vault = build(database, FolderStore(tmp_path / "objects"), tmp_path)
-    vault.campaign()
-    made = vault.put(BODY, media_type=RAW)
-    return Desk(vault, made.recording_id, Streams())
+    return open_desk(database, tmp_path)
 
 
 def test_a_listen_is_in_the_ledger_before_its_sound_and_closed_with_what_was_delivered(
@@ -427,49 +335,3 @@ def test_who_listened_is_shown_with_the_reason_while_it_lives(desk: Desk) -> Non
     assert history.of_recording(officer, desk.recording_id)[0].reason is None
     with pytest.raises(RecordingNotFound):
         history.of_recording(replace(officer, campaigns=frozenset()), desk.recording_id)
-
-
-def object_path(desk: Desk) -> Path:
-    return desk.vault.root / "objects" / desk.vault.recording(desk.recording_id).object_key
-
-
-def flip(path: Path, offset: int) -> None:
-    body = bytearray(path.read_bytes())
-    body[offset] ^= 1
-    path.chmod(0o600)
-    path.write_bytes(body)
-
-
-@pytest.mark.parametrize(
-    "offset", [20, HEADER_BYTES, HEADER_BYTES + 30, HEADER_BYTES + HEAD_BYTES, -1]
-)
-def test_a_damaged_object_gives_an_error_before_any_byte(desk: Desk, offset: int) -> None:
-    flip(object_path(desk), offset)
-    with pytest.raises(IntegrityFailure):
-        desk.open(desk.grant())
-
-
-def test_damage_in_the_middle_is_a_visible_cut(desk: Desk) -> None:
-    flip(object_path(desk), HEADER_BYTES + HEAD_BYTES + 10 * SEALED_CHUNK_BYTES)
-    audio = desk.open(desk.grant())
-    assert audio.next_batch() == BODY[:65_536]
-    with pytest.raises(IntegrityFailure):
-        audio.next_batch()
-    audio.close()
-
-
-def test_a_cut_at_a_chunk_border_with_a_forged_length_is_refused(desk: Desk) -> None:
-    path = object_path(desk)
-    chunks = 8
-    path.chmod(0o600)
-    path.write_bytes(path.read_bytes()[: HEADER_BYTES + HEAD_BYTES + chunks * SEALED_CHUNK_BYTES])
-    desk.change(recordings, clear_bytes=chunks * 16_384 - 16)
-    with pytest.raises(IntegrityFailure):
-        desk.open(desk.grant())
-
-
-def test_the_etag_is_sixteen_bytes_of_the_commitment(desk: Desk) -> None:
-    listen = desk.grant()
-    admission = desk.player.admit(listen.id, ticket=listen.ticket, cookie="")
-    raw = base64.urlsafe_b64decode(admission.etag.strip('"') + "==")
-    assert raw == desk.vault.recording(desk.recording_id).commitment[:16]
