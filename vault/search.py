@@ -161,7 +161,8 @@ class Searches:
 
     def _scope(self, actor: Actor, request: SearchRequest, *, whole_vault: bool) -> ScanScope:
         if whole_vault and request.campaign is None:
-            return ScanScope(actor.controller_id, None, request.since, request.until)
+            campaign_ids = self._campaigns_of(actor)
+            return ScanScope(actor.controller_id, campaign_ids, request.since, request.until)
         if request.campaign is None or request.since is None or request.until is None:
             raise InvalidRequest(what="search-scope")
         with self.database.read() as connection:
@@ -169,6 +170,13 @@ class Searches:
         if request.purpose not in found.listen_purposes and "dpo" not in actor.roles:
             raise ListenDenied(why="purpose")
         return ScanScope(actor.controller_id, frozenset({found.id}), request.since, request.until)
+
+    def _campaigns_of(self, actor: Actor) -> frozenset[str] | None:
+        """Return what "everything" is to an officer: None only for one of every campaign."""
+        if actor.campaigns is None:
+            return None
+        with self.database.read() as connection:
+            return frozenset(one.id for one in campaign_rows.in_scope(connection, actor))
 
     def _record_denial(self, actor: Actor, purpose: str, why: str) -> None:
         event = Event(

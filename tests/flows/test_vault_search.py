@@ -209,6 +209,15 @@ def test_an_officer_searches_every_campaign_as_a_job(vault: VaultStack) -> None:
         flow.get(replace(officer, id="act_" + "0" * 26), job.id)
 
 
+def test_everything_is_the_campaigns_an_officer_has(vault: VaultStack) -> None:
+    put(vault, contact_number="0612345678")
+    mine = put(vault, "spring-sale", contact_number="0612345678")
+    flow = jobs(vault)
+    officer = vault.actor("dpo", campaigns=frozenset({"spring-sale", "of-nobody"}))
+    done = finished(flow, vault, flow.start(officer, request(None, number="0612345678")))
+    assert (done.state, done.rows_total, done.recording_ids) == ("done", 1, (mine,))
+
+
 def test_only_an_officer_searches_everything(vault: VaultStack) -> None:
     flow = jobs(vault)
     with pytest.raises(ListenDenied):
