@@ -1,0 +1,224 @@
+"""Steps 2 to 7 of a shred, as small steps between which anything may happen.
+
+Each process is a generator; between two ``yield`` it may be stopped for good or sleep, another one
+runs, time passes. ``rules`` names what a test can switch off. The steps are those of
+docs/key-tree.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from tests.model.rules import Rules
+from tests.model.values import Database, Entry, Pointer, Stop, Unknown
+from tests.model.world import LEASE_S, SLACK_S, World
+
+Steps = Generator[None, None, None]
+
+
+class Protocol:
+    """The processes of one schedule, under one set of rules."""
+
+    def __init__(self, world: World, rules: Rules) -> None:
+        self.world = world
+        self.rules = rules
+
+    def shred(self, me: str, targets: Callable[[Database], int]) -> Generator[None, None, int]:
+        """Puncture what ``targets`` asks for, under the lock; return what that was."""
+        yield from self.take_lock(me)
+        try:
+            return (yield from self._shred_locked(me, targets))
+        finally:
+            self.release_lock(me)
+
+    def release_lock(self, me: str) -> None:
+        """Release the controller's lock, unless somebody else holds it by now."""
+        if self.world.lock == me:
+            self.world.lock = ""
+
+    def take_lock(self, me: str) -> Steps:
+        for _ in range(30):
+            if not self.world.lock or not self.world.lock_excludes:
+                self.world.lock = me
+                return
+            yield
+        raise Stop
+
+    def _shred_locked(
+        self, me: str, targets: Callable[[Database], int]
+    ) -> Generator[None, None, int]:
+        rules = self.rules
+        for _ in range(3):
+            pointer = yield from self._lease_for_change(me)
+            if rules.epoch_finished_before_next:
+                yield from self.finish_epoch(pointer)
+            cover = self.open_pointer(pointer)
+            yield
+            wanted = self.world.transact(targets)
+            if not cover & wanted:
+                if rules.epoch_finished_before_certificate:
+                    yield from self.finish_epoch(pointer)
+                    yield from self._barrier(me, pointer)
+                return wanted
+            changed = yield from self.change(pointer, cover & ~wanted, pointer.epoch + 1)
+            if changed:
+                yield from self.finish_epoch(changed)
+                yield from self._barrier(me, changed)
+                return wanted
+        raise Stop
+
+    def lease(self, database: Database, me: str) -> Pointer:
+        """Write a lease on the pointer's epoch, in the transaction that reads it."""
+        database.leases[me] = (database.pointer.epoch, self.world.now + LEASE_S)
+        return database.pointer
+
+    def _lease_for_change(self, me: str) -> Generator[None, None, Pointer]:
+        yield
+        pointer = self.world.transact(lambda base: self.lease(base, me))
+        yield
+        return pointer
+
+    def open_pointer(self, pointer: Pointer) -> int:
+        """Return the cover of a pointer, or stop."""
+        cover = self.open_blob(pointer.blob)
+        if cover is None:
+            raise Stop
+        return cover
+
+    def open_blob(self, name: int) -> int | None:
+        """Return a blob's cover; None when its key is destroyed; stop when something is silent."""
+        world = self.world
+        if not world.where(name):
+            raise Stop
+        blob = world.blobs[name]
+        return blob.cover if world.material(blob.key) == blob.material else None
+
+    def change(
+        self, pointer: Pointer, cover: int, epoch: int
+    ) -> Generator[None, None, Pointer | None]:
+        """Steps 3 to 5; None when another was faster."""
+        world, rules = self.world, self.rules
+        key = f"k{world.fresh()}" if rules.random_key_ids else f"e{epoch}"
+        world.create_key(key, epoch)
+        yield
+        if rules.reread_after_create and world.transact(lambda base: base.pointer) != pointer:
+            world.destroy_key(key)
+            return None
+        yield
+        material = world.material(key)
+        if not material:
+            raise Stop
+        blob = world.make_blob(epoch, key, material, cover)
+        yield from self._write_blob(blob, key)
+        changed = Pointer(epoch, key, blob)
+        if not rules.destroy_after_swap:
+            yield from self._destroy_others(changed, verify=False)
+        yield
+        if not self.swap(pointer, changed):
+            self._give_up(key)
+            return None
+        return changed
+
+    def _write_blob(self, blob: int, key: str) -> Steps:
+        world = self.world
+        confirmed = 0
+        for place in range(len(world.places)):
+            confirmed += world.put_blob(place, blob)
+            yield
+        enough = world.enough if self.rules.enough_places else 1
+        if confirmed < enough or self.open_blob(blob) is None:
+            self._give_up(key)
+            raise Stop
+
+    def _give_up(self, key: str) -> None:
+        """Destroy a key that will not be used, or leave it to the next step 6: both must do."""
+        if self.world.rnd.random() < 0.5:
+            self.world.destroy_key(key)
+
+    def swap(self, before: Pointer, after: Pointer) -> bool:
+        world, rules = self.world, self.rules
+
+        def swap(database: Database) -> bool:
+            if rules.swap_compares_pointer and database.pointer != before:
+                return False
+            database.pointer = after
+            database.destroyed_epoch = min(database.destroyed_epoch, after.epoch - 1)
+            database.queue += (Entry("epoch-changed", after.epoch),)
+            return True
+
+        try:
+            return world.transact(swap)
+        except Unknown:
+            if not rules.unknown_commit_left_alone:
+                world.destroy_key(after.key)
+            raise
+
+    def finish_epoch(self, pointer: Pointer) -> Steps:
+        """Step 6: destroy every other key of this epoch and before, once the new one is proved."""
+        world = self.world
+        if world.transact(lambda base: base.destroyed_epoch) >= pointer.epoch:
+            return
+        yield
+        yield from self._destroy_others(pointer, verify=True)
+
+    def _destroy_others(self, pointer: Pointer, *, verify: bool) -> Steps:
+        world, rules = self.world, self.rules
+        listed = world.list_keys() if rules.listed_before_verified else {}
+        yield
+        if verify:
+            yield from self._verify(pointer)
+        if not rules.listed_before_verified:
+            listed = world.list_keys()
+        for name, epoch in sorted(listed.items()):
+            is_older = epoch <= pointer.epoch
+            if not rules.every_other_key_destroyed:
+                is_older = epoch == pointer.epoch - 1
+            if is_older and name != pointer.key:
+                world.destroy_key(name)
+                yield
+        if verify:
+            world.transact(lambda base: self._confirm(base, pointer))
+
+    def _confirm(self, database: Database, pointer: Pointer) -> None:
+        if database.pointer != pointer:
+            raise Stop
+        self.open_pointer(pointer)
+        database.destroyed_epoch = pointer.epoch
+
+    def _verify(self, pointer: Pointer) -> Steps:
+        """Show that the pointer is still this one and its blob opens from enough places."""
+        world = self.world
+        if world.transact(lambda base: base.pointer) != pointer:
+            raise Stop
+        if self.rules.reopened_before_destroy:
+            yield from self.prove(pointer)
+        world.place_may_be_lost |= world.database.pointer == pointer
+        yield
+
+    def prove(self, pointer: Pointer) -> Steps:
+        """Open the blob from enough places, bringing it to those that lack it."""
+        world = self.world
+        if self.open_blob(pointer.blob) is None:
+            raise Stop
+        yield from self.copy_to_all(pointer)
+        if self.rules.enough_places and len(world.where(pointer.blob)) < world.enough:
+            raise Stop
+
+    def copy_to_all(self, pointer: Pointer) -> Steps:
+        world = self.world
+        for place in range(len(world.places)) if self.rules.lost_copies_replaced else ():
+            if place not in world.where(pointer.blob):
+                world.put_blob(place, pointer.blob)
+                yield
+
+    def _barrier(self, me: str, pointer: Pointer) -> Steps:
+        """Step 7: wait until no lease of another epoch is in force; its own it gives back."""
+        world = self.world
+        world.transact(lambda base: base.leases.pop(me, None))
+        yield
+        while self.rules.barrier:
+            leases = world.transact(lambda base: list(base.leases.values()))
+            late = [end for epoch, end in leases if epoch != pointer.epoch]
+            if all(end + SLACK_S <= world.now for end in late):
+                return
+            yield
