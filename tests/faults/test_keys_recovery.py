@@ -16,7 +16,7 @@ from core.errors import OublietteError
 from core.migrate import migrate
 from keys.blobs import FolderPlace
 from keys.destruction import Destruction
-from keys.errors import KeysLost, KeyUnavailable
+from keys.errors import KeysLost, KeyUnavailable, PointerMoved
 from keys.model import Pointer
 from keys.ports import KeyJournal
 from keys.recovery import Recovery
@@ -138,6 +138,19 @@ def test_a_pointer_whose_blob_is_gone_everywhere_gives_way_to_the_older_one(
     assert world.played() == SURVIVORS | {ERASED}  # nobody was told that it is erased
     erase(world)
     assert world.played() == SURVIVORS
+
+
+def test_a_step_six_that_meets_a_pointer_from_before_its_puncture_starts_over(
+    world: KeyWorld,
+) -> None:
+    process = world.process()
+    process.shredder.change(world.controller_id, [leaf(ERASED)])
+    drop_current(world)
+    recover(world)  # the older pointer is the pointer again
+    with pytest.raises(PointerMoved):
+        process.shredder.destroy_older(world.controller_id, [leaf(ERASED)])
+    process.shredder.puncture(world.controller_id, [leaf(ERASED)])
+    assert world.played() == SURVIVORS == world.reachable()
 
 
 def test_when_nothing_opens_nothing_is_destroyed(world: KeyWorld) -> None:

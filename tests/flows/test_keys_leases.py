@@ -26,16 +26,14 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.key_faults import Fuse
 from tests.fakes.key_world import KeyWorld, Process, leaf
 
-pytest_plugins = ["tests.fakes.key_database"]
-
 ERASED: Final = 5
 SURVIVORS: Final = {1, 2}
 
 
 @pytest.fixture
-def world(key_database: Database, tmp_path: Path, clock: FakeClock) -> KeyWorld:
+def world(database: Database, tmp_path: Path, clock: FakeClock) -> KeyWorld:
     """Return a world whose shredders live by ``clock``."""
-    made = KeyWorld.over(key_database, tmp_path, clock=clock)
+    made = KeyWorld.over(database, tmp_path, clock=clock)
     made.deposit(ERASED, *SURVIVORS)
     return made
 

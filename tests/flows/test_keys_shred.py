@@ -27,14 +27,12 @@ from tests.fakes.key_world import PREFIX, KeyWorld, leaf, new_id
 from tests.fakes.leases import lapse
 from tests.fakes.together import together
 
-pytest_plugins = ["tests.fakes.key_database"]
-
 SURVIVORS: Final = {1, 3, 900}
 
 
 @pytest.fixture
-def world(key_database: Database, tmp_path: Path) -> KeyWorld:
-    made = KeyWorld.over(key_database, tmp_path)
+def world(database: Database, tmp_path: Path) -> KeyWorld:
+    made = KeyWorld.over(database, tmp_path)
     made.deposit(2, *SURVIVORS)
     return made
 
