@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -10,10 +14,27 @@ from alembic.runtime.migration import MigrationContext
 import keys.tables  # noqa: F401  # each import registers its tables
 import retention.tables  # noqa: F401
 import vault.tables  # noqa: F401
-from core.db import Database, metadata
+from core.db import Database, metadata, open_database
 from core.errors import SchemaMismatch
 from core.migrate import check_schema, migrate, schema_state
+from tests.conftest import DATABASES, _administer, _named
 from tests.fakes.together import together
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Return an empty, migrated database that no other test will meet: these tests change it."""
+    uri, name = f"sqlite:///{tmp_path / 'own.db'}", f"own_{uuid.uuid4().hex}"
+    server = request.getfixturevalue("postgresql_server") if request.param != "sqlite" else ""
+    if server:
+        _administer(server, f"CREATE DATABASE {name}")
+        uri = _named(server, name)
+    opened = open_database(uri, pool_size=8)
+    migrate(opened)
+    yield opened
+    opened.close()
+    if server:
+        _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _differences(database: Database) -> list[object]:
