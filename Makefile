@@ -5,7 +5,7 @@
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
-PYTEST ?= .venv/bin/python -m pytest
+PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -283,8 +283,8 @@ class CleanDatabases:
         """Empty it for the next test; one whose tables a test has changed is dropped."""
         _administer(
             self.server,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            f"WHERE datname = '{name}' AND pid <> pg_backend_pid()",  # noqa: S608 a name of ours
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "  # noqa: S608 a name of ours
+            f"WHERE datname = '{name}' AND pid <> pg_backend_pid()",
         )
         try:
             _empty(_named(self.server, name))
