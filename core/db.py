@@ -104,7 +104,7 @@ class Database:
 
     def now(self, connection: Connection) -> datetime:
         """Return the database's clock, aware UTC, to the millisecond."""
-        milliseconds = connection.execute(sa.text(f"SELECT {self.clock_sql}")).scalar_one()
+        milliseconds = connection.exec_driver_sql(f"SELECT {self.clock_sql}").scalar_one()
         return _EPOCH + timedelta(milliseconds=int(milliseconds))
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -12,8 +13,28 @@ from sqlalchemy.engine import Connection, RowMapping
 from vault.access import Actor
 from vault.sealed_audio import SealedAudio
 from vault.store import Recording, from_row
-from vault.tables import campaigns, listens, recordings
+from vault.tables import campaigns, controllers, listens, recordings
 from vault.ticket import Spans, merged
+
+# built once: every request for audio runs them, and every stream again and again
+_TICKET: Final = sa.select(listens).where(listens.c.id == sa.bindparam("listen_id"))
+_HEARD: Final = (
+    sa.select(
+        recordings,
+        campaigns.c.slug.label("campaign_slug"),
+        campaigns.c.listen_purposes.label("campaign_purposes"),
+    )
+    .join(campaigns, campaigns.c.id == recordings.c.campaign_id)
+    .where(
+        recordings.c.id == sa.bindparam("recording_id"),
+        recordings.c.controller_id == sa.bindparam("controller_id"),
+    )
+)
+_RUNNING: Final = (
+    sa.select(listens.c.state, listens.c.expires_at, recordings.c.state)
+    .join_from(listens, recordings, recordings.c.id == listens.c.recording_id)
+    .where(listens.c.id == sa.bindparam("listen_id"))
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,17 @@ def playing_facts(connection: Connection, recording_id: str) -> PlayingFacts:
     return PlayingFacts(*connection.execute(query).one())
 
 
+def take_turns_with_restrictions(connection: Connection, controller_id: str) -> None:
+    """Wait for restrictions being placed over a controller, and keep new ones out until the end.
+
+    They hold the controller's row and revoke the tickets they see: without this PostgreSQL could
+    commit one together with a ticket that neither saw the other. Before any lock on a recording,
+    as those who erase take them in that order too.
+    """
+    query = sa.select(controllers.c.id).where(controllers.c.id == controller_id)
+    connection.execute(query.with_for_update(read=True)).one()
+
+
 def find_heard(
     connection: Connection, controller_id: str, recording_id: str, *, lock: bool = False
 ) -> Heard | None:
@@ -85,18 +117,9 @@ def find_heard(
     Raises:
         RecordingErased: it exists and is being erased, or is erased.
     """
-    query = (
-        sa.select(
-            recordings,
-            campaigns.c.slug.label("campaign_slug"),
-            campaigns.c.listen_purposes.label("campaign_purposes"),
-        )
-        .join(campaigns, campaigns.c.id == recordings.c.campaign_id)
-        .where(recordings.c.id == recording_id, recordings.c.controller_id == controller_id)
-    )
-    if lock:
-        query = query.with_for_update(read=True, of=recordings)
-    row = connection.execute(query).mappings().one_or_none()
+    query = _HEARD.with_for_update(read=True, of=recordings) if lock else _HEARD
+    asked = {"recording_id": recording_id, "controller_id": controller_id}
+    row = connection.execute(query, asked).mappings().one_or_none()
     if row is None:
         return None
     recording = from_row(row)
@@ -106,9 +129,18 @@ def find_heard(
 
 def find_ticket(connection: Connection, listen_id: str, *, lock: bool = False) -> TicketRow | None:
     """Return a listen's row, locked for update when asked."""
-    query = sa.select(listens).where(listens.c.id == listen_id)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    query = _TICKET.with_for_update() if lock else _TICKET
+    row = connection.execute(query, {"listen_id": listen_id}).mappings().one_or_none()
     return None if row is None else _ticket(row)
+
+
+def may_run_on(connection: Connection, listen_id: str, now: datetime) -> bool:
+    """Tell whether the ticket is open and its recording stored: what a running stream asks."""
+    row = connection.execute(_RUNNING, {"listen_id": listen_id}).one_or_none()
+    if row is None:
+        return False
+    ticket_state, expires_at, recording_state = row
+    return bool(ticket_state == "open" and expires_at > now and recording_state == "stored")
 
 
 def tickets_of(connection: Connection, recording_id: str) -> list[TicketRow]:

@@ -117,13 +117,12 @@ class Player:
         Raises:
             TicketEnded, RecordingErased: it may not.
         """
+        ticket = admission.ticket
         with self.database.read() as connection:
-            row = rows.find_ticket(connection, admission.ticket.id)
-            if row is None or row.state != "open":
-                raise TicketEnded
-            if row.expires_at <= self.database.now(connection):
-                raise TicketEnded
-            rows.find_heard(connection, row.controller_id, row.recording_id)
+            if rows.may_run_on(connection, ticket.id, self.database.now(connection)):
+                return
+            rows.find_heard(connection, ticket.controller_id, ticket.recording_id)
+        raise TicketEnded
 
     def _valid_ticket(
         self, connection: Connection, listen_id: str, *, ticket: str, cookie: str
