@@ -77,6 +77,7 @@ class Listens:
     def _allowed(
         self, connection: Connection, actor: Actor, recording_id: str, purpose: str
     ) -> Heard:
+        rows.take_turns_with_restrictions(connection, actor.controller_id)
         heard = rows.find_heard(connection, actor.controller_id, recording_id, lock=True)
         if heard is None or not actor.covers(heard.campaign_slug):
             raise RecordingNotFound

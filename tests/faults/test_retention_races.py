@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.db import Database, open_database
@@ -18,10 +19,12 @@ from core.errors import OublietteError
 from retention import protection
 from retention.errors import PlanChanged
 from retention.target import Target
-from tests.fakes.retention_vault import NUMBER, RetentionVault, build
+from tests.fakes.retention_vault import NUMBER, REASON, RetentionVault, build
+from vault import listen_store
 from vault.errors import RecordingErased
 from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event
+from vault.listen_store import find_ticket
 
 Result = TypeVar("Result")
 WAIT_S = 30.0
@@ -142,33 +145,36 @@ def test_nobody_slips_through_an_erasure_by_person(
 
 @dataclass(frozen=True)
 class SlowLedger(Ledger):
-    """Stops inside the transaction that holds everything else of a hold."""
+    """Stops inside the transaction that holds everything else of a hold, or of a grant."""
 
     reached: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def append(self, connection: Connection, event: Event) -> AppendedEntry:
-        if event.type == "hold-placed":
+        if event.type in {"hold-placed", "listen-granted"}:
             self.reached.set()
             assert self.go_on.wait(WAIT_S)
         return super().append(connection, event)
+
+
+def slow_twin(vault: RetentionVault) -> tuple[RetentionVault, SlowLedger]:
+    own = vault.stack.ledger
+    ledger = SlowLedger(**{name: getattr(own, name) for name in Ledger.__dataclass_fields__})
+    return vault.over(ledger=ledger), ledger
 
 
 def hold_and_erase(
     vault: RetentionVault, pool: ThreadPoolExecutor, *, erase_first: bool
 ) -> tuple[Any, Any]:
     """Let an erasure begin while a hold over its campaign is placed but not yet committed."""
-    reached, go_on = threading.Event(), threading.Event()
     planned = vault.plan(Target.recording(vault.deposit()))
-    own = vault.stack.ledger
-    fields = {name: getattr(own, name) for name in Ledger.__dataclass_fields__}
-    slow = vault.over(ledger=SlowLedger(**fields, reached=reached, go_on=go_on))
+    slow, ledger = slow_twin(vault)
     holding = pool.submit(slow.hold, scope="campaign", campaign_ref="winter-sale")
-    assert reached.wait(WAIT_S)
+    assert ledger.reached.wait(WAIT_S)
     erasing = pool.submit(vault.execute, planned)
     if erase_first:
         erasing.result(WAIT_S)
-    go_on.set()
+    ledger.go_on.set()
     return holding.result(WAIT_S), erasing.exception(WAIT_S)
 
 
@@ -196,4 +202,72 @@ def test_without_taking_turns_a_held_recording_would_be_erased(
     assert hold.lifted_at is None
     assert refused is None
     assert vault.living() == []
+    database.close()
+
+
+def waits_for_a_lock(database: Database, act: Future[Any]) -> bool:
+    """Wait until somebody waits for a lock; False when the act ended instead."""
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while not act.done():
+        with database.read() as connection:
+            if connection.execute(waiting).scalar_one():
+                return True
+    return False
+
+
+def restrict_while_granting(
+    vault: RetentionVault, pool: ThreadPoolExecutor, *, restrict_first: bool, **scope: Any
+) -> str:
+    """Restrict while a grant is decided and not yet committed; returns the ticket's state then."""
+    recording_id = vault.deposit()
+    slow, ledger = slow_twin(vault)
+    granting = pool.submit(
+        slow.listens.grant,
+        vault.stack.actor("quality-manager"),
+        recording_id,
+        purpose="quality-control",
+        reason=REASON,
+        bind_cookie=False,
+    )
+    assert ledger.reached.wait(WAIT_S)
+    restricting = pool.submit(vault.hold, kind="restriction", **scope)
+    if restrict_first:
+        restricting.result(WAIT_S)
+    else:
+        assert waits_for_a_lock(vault.database, restricting)
+    ledger.go_on.set()
+    granted, _ = granting.result(WAIT_S), restricting.result(WAIT_S)
+    with vault.database.read() as connection:
+        ticket = find_ticket(connection, granted.id)
+    assert ticket is not None
+    return ticket.state
+
+
+@pytest.mark.needs_postgresql
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"scope": "vault"},
+        {"scope": "campaign", "campaign_ref": "winter-sale"},
+        {"scope": "person", "number": NUMBER},
+    ],
+    ids=str,
+)
+def test_a_restriction_ends_a_ticket_that_is_being_granted(
+    scope: dict[str, Any], postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    assert restrict_while_granting(vault, pool, restrict_first=False, **scope) == "revoked"
+    database.close()
+
+
+@pytest.mark.needs_postgresql
+def test_without_taking_turns_a_ticket_would_outlive_a_restriction(
+    postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    monkeypatch.setattr(listen_store, "take_turns_with_restrictions", lambda *_: None)
+    assert restrict_while_granting(vault, pool, restrict_first=True, scope="vault") == "open"
     database.close()
