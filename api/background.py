@@ -22,6 +22,7 @@ from retention.scheduler import Every, Scheduler
 from retention.sweep import Sweep
 from vault.attempt import REFRESH_EVERY_S
 from vault.errors import LedgerUnavailable
+from vault.ledger.anchor import Anchoring
 from vault.ledger.append import QUEUE_LAG_MAX_MS
 
 LEASES_EVERY_S: Final = 5.0
@@ -29,6 +30,7 @@ LEASE_ENDS_EVERY_S: Final = 1.0
 LISTENS_EVERY_S: Final = 5.0
 ERASURES_EVERY_S: Final = 10.0
 ERASURE_SOON_S: Final = 0.3
+ANCHOR_AGAIN_S: Final = 60
 RECOVERY_EVERY_S: Final = 300.0
 ROOM_FACTOR: Final = 2
 
@@ -47,6 +49,33 @@ class SweepJob:
         log().info("swept", count=report.erased, facts={"overdue": report.overdue})
         for failure in report.failures:
             log().warning("sweep-part-waits", facts={"part": failure})
+
+
+@dataclass(frozen=True)
+class AnchorJob:
+    """Anchors the newest checkpoint; what it found is told by two figures."""
+
+    anchoring: Anchoring
+    metrics: Metrics
+
+    def work(self, every_s: int) -> Work:
+        """Make work that anchors at an interval, and sooner after a failure.
+
+        An anchor that does not answer is no failure of this service: it stays ready.
+        """
+
+        def work(stop: threading.Event) -> None:
+            while not stop.is_set():
+                done = self.anchoring.run_once()
+                self.tell()
+                stop.wait(every_s if done else min(every_s, ANCHOR_AGAIN_S))
+
+        return work
+
+    def tell(self) -> None:
+        """Set the figures."""
+        self.metrics.anchor_behind_seconds.set(self.anchoring.behind_s())
+        self.metrics.ledger_alarm.set(self.anchoring.sequencer.ledger.alarm.sounding)
 
 
 @dataclass(frozen=True)
@@ -109,6 +138,9 @@ def watched_threads(service: Service) -> list[Watched]:
         "listens": every(LISTENS_EVERY_S, service.listen_accounts.close_ended),
         "erasures": erasures_work(service.erase, service.erasure_due),
         "scheduler": scheduler_work(service.scheduler),
+        "anchor": AnchorJob(service.anchoring, service.metrics).work(
+            service.settings.anchor_every_s
+        ),
     }
     return [Watched(name, one, service.metrics) for name, one in work.items()]
 
@@ -117,7 +149,10 @@ def readiness_checks(service: Service) -> dict[str, Check]:
     """Return what must pass before requests are sent here."""
     ports, settings = service.ports, service.settings
 
+    anchored = AnchorJob(service.anchoring, service.metrics)
+
     def ledger_in_time() -> None:
+        anchored.tell()
         lag_ms = service.ledger.queue_lag_ms()
         service.metrics.ledger_lag_seconds.set(lag_ms / 1000)
         if lag_ms > QUEUE_LAG_MAX_MS:

@@ -110,9 +110,14 @@ def verify(
     source: Annotated[
         str, typer.Option("--from", help="Folder, store URI or web address of a ledger's files.")
     ] = "",
+    known: Annotated[
+        list[str] | None,
+        typer.Option(help="A line of anchor-line, or a file with lines, checkpoints or receipts."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify the whole ledger; with --from only its files and the key are looked at."""
+    kept = [_kept(one) for one in known or []]
     with ending_well(), progress_bar() as bar:
         task = bar.add_task("entries", total=None)
 
@@ -122,10 +127,17 @@ def verify(
         if source and not key:
             fail("--from wants --key", USAGE)
         if source:
-            report = _operate().verify_files(source, _key(key), tell)
+            report = _operate().verify_files(source, _key(key), tell, kept)
         else:
-            report = _operate().verify(_settings(), _key(key), tell)
+            report = _operate().verify(_settings(), _key(key), tell, kept)
     show(report, as_json=as_json)
+
+
+def anchor_line(*, as_json: AsJson = False) -> None:
+    """Print the newest checkpoint as one line, to print, send or write down."""
+    with ending_well():
+        line = _operate().anchor_line(_settings())
+    show({"line": line}, as_json=as_json, lines=[line])
 
 
 def verify_certificate(file: TextFile, key: Key, *, as_json: AsJson = False) -> None:
@@ -164,6 +176,11 @@ def _parts(bar: Progress) -> Callable[[str, int], None]:
 
 def _key(given: str) -> str:
     return _text(Path(given[1:])).strip() if given.startswith("@") else given.strip()
+
+
+def _kept(given: str) -> str:
+    """Return what was kept: the words of a line, or the content of a file."""
+    return given if " " in given.strip() else _text(Path(given))
 
 
 def _text(file: Path) -> str:

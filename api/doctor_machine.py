@@ -25,7 +25,9 @@ def machine_findings(settings: Settings) -> Iterator[Finding]:
     if machine.core_dumps_allowed():
         yield Finding("warn", "core-dumps", "a crash may write key material to disk: ulimit -c 0")
     yield _room(settings)
-    yield _anchor(settings)
+    if not settings.anchor_uri:
+        text = "anchor: none; a restored snapshot of everything, keys included, cannot be detected"
+        yield Finding("warn", "anchor", text)
 
 
 def key_folders(settings: Settings) -> list[Path]:
@@ -91,10 +93,3 @@ def _room(settings: Settings) -> Finding:
             text = f"{folder}: {free // 2**20} MiB free, {needed // 2**20} MiB needed"
             return Finding("fail", "room", text)
     return Finding("ok", "room", "enough for two of the largest recordings")
-
-
-def _anchor(settings: Settings) -> Finding:
-    if settings.anchor_uri:
-        return Finding("ok", "anchor", "checkpoints are kept outside")
-    text = "anchor: none; a restored snapshot of everything, keys included, cannot be detected"
-    return Finding("warn", "anchor", text)

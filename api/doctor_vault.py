@@ -17,6 +17,7 @@ from vault.tables import attempts, campaigns, recordings
 
 CLOCK_SKEW_MAX_S: Final = 5.0
 LAG_MAX_MS: Final = 10_000
+ANCHOR_GRACE_S: Final = 120
 
 
 def vault_findings(service: Service) -> Iterator[Finding]:
@@ -31,6 +32,8 @@ def vault_findings(service: Service) -> Iterator[Finding]:
     service.ports.store.check()
     yield Finding("ok", "store", "the object store answers and takes objects")
     yield _ledger(service)
+    if service.anchoring.store is not None:
+        yield _anchor(service)
     store = KeyStore(service.ports.database)
     for controller_id in store.controllers():
         yield from _key_material(service, store.read(controller_id))
@@ -55,6 +58,22 @@ def _ledger(service: Service) -> Finding:
         text = f"the oldest entry has waited {lag_ms // 1000} s for its index; is a server running?"
         return Finding("warn", "ledger", text)
     return Finding("ok", "ledger", "every entry is ordered, or will be in a moment")
+
+
+def _anchor(service: Service) -> Finding:
+    anchoring = service.anchoring
+    anchoring.check()
+    if service.ledger.alarm.sounding:
+        what = service.ledger.alarm.what
+        text = f"the ledger is not the one that was anchored ({what}): see docs/ledger.md"
+        return Finding("fail", "anchor", text)
+    behind_s = anchoring.behind_s()
+    if behind_s > 2 * service.settings.anchor_every_s + ANCHOR_GRACE_S:
+        text = f"{anchoring.uri} has not taken a checkpoint for {behind_s / 60:.0f} minutes"
+        return Finding("warn", "anchor", text)
+    known = anchoring.anchored()
+    size = 0 if known is None else known.checkpoint.size
+    return Finding("ok", "anchor", f"anchor: {anchoring.uri}; it covers {size} entries")
 
 
 def _key_material(service: Service, pointer: Pointer) -> Iterator[Finding]:

@@ -30,9 +30,7 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = self._gauge("oubliette_http_requests_in_flight", "Requests under way.")
-        self.received_bytes = self._counter(
-            "oubliette_http_received_bytes", "Bytes of request bodies."
-        )
+        self.received_bytes = self._counter("oubliette_http_received_bytes", "Bytes received.")
         self.sent_bytes = self._counter("oubliette_http_sent_bytes", "Bytes of response bodies.")
         self.refusals = self._counter("oubliette_refusals", "Problem answers by code.", "code")
         self.unknown_roles = self._counter(
@@ -49,11 +47,14 @@ class Metrics:
         )
         self.recordings_overdue = self._gauge(
             "oubliette_recordings_overdue",
-            "Recordings past their retention that nothing protects, at the last sweep.",
+            "Unprotected and past their retention, at the last sweep.",
         )
         self.ledger_lag_seconds = self._gauge(
-            "oubliette_ledger_queue_lag_seconds",
-            "How long the oldest ledger entry has waited for its index.",
+            "oubliette_ledger_queue_lag_seconds", "Age of the oldest ledger entry without an index."
+        )
+        self.ledger_alarm = self._gauge("oubliette_ledger_alarm", "1 while the ledger is closed.")
+        self.anchor_behind_seconds = self._gauge(
+            "oubliette_anchor_behind_seconds", "Age of the oldest checkpoint not anchored yet."
         )
         self.check_up = self._gauge("oubliette_ready_check_up", "1 while a check passes.", "check")
 

@@ -5,13 +5,14 @@ Each function opens what it needs from the settings and closes it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from api.doctor import examine
+from api.errors import EntryNotFound
 from api.init import initialise
 from api.issuer import TokenRequest
 from api.observability import configure_logging
@@ -23,6 +24,8 @@ from core.db import open_database
 from core.migrate import migrate as migrate_schema
 from core.migrate import schema_state
 from retention.certificate import verify_certificate
+from vault.ledger.checkpoint import Checkpoint
+from vault.ledger.known import checkpoint_line, read_known
 from vault.ledger.reader import open_source
 from vault.ledger.verify import VerifyReport
 from vault.ledger.verify import verify as verify_ledger
@@ -84,14 +87,17 @@ def restore(settings: Settings, tell: Told) -> dict[str, Any]:
         service.stop()
 
 
-def verify(settings: Settings, key: str, tell: ToldOf) -> dict[str, Any]:
-    """Verify the vault's own ledger: files, rows and texts."""
+def verify(settings: Settings, key: str, tell: ToldOf, kept: Sequence[str]) -> dict[str, Any]:
+    """Verify the vault's own ledger: files, rows, texts, and what was anchored or kept of it."""
     service = assemble(open_ports(settings), settings)
     try:
         service.keyring.warm(service.ports.vault.ledger_controller_id)
+        vkeys = (key,) if key else service.sequencer.vkeys
+        anchored = service.anchoring.last_known()
         report = verify_ledger(
             open_source(settings.ledger_uri),
-            key or service.ports.signer.vkey,
+            *vkeys,
+            known=_known(kept, *vkeys) + ([] if anchored is None else [anchored.checkpoint]),
             database=service.ports.database,
             sealer=service.ledger.sealer,
             progress=tell,
@@ -102,9 +108,31 @@ def verify(settings: Settings, key: str, tell: ToldOf) -> dict[str, Any]:
     return _verified(report)
 
 
-def verify_files(source: str, key: str, tell: ToldOf) -> dict[str, Any]:
-    """Verify a ledger from its files and the public key alone."""
-    return _verified(verify_ledger(open_source(source), key, progress=tell))
+def verify_files(source: str, key: str, tell: ToldOf, kept: Sequence[str]) -> dict[str, Any]:
+    """Verify a ledger from its files, the public key and what was kept of it."""
+    known = _known(kept, key)
+    return _verified(verify_ledger(open_source(source), key, known=known, progress=tell))
+
+
+def anchor_line(settings: Settings) -> str:
+    """Return the newest published checkpoint on one line.
+
+    Raises:
+        EntryNotFound: nothing has been published yet.
+    """
+    service = assemble(open_ports(settings), settings)
+    try:
+        published = service.sequencer.publisher.published()
+    finally:
+        service.keyring.close()
+        service.ports.database.close()
+    if published is None:
+        raise EntryNotFound(what="checkpoint")
+    return checkpoint_line(published.note)
+
+
+def _known(kept: Sequence[str], *vkeys: str) -> list[Checkpoint]:
+    return [one for text in kept for one in read_known(text, *vkeys)]
 
 
 def certificate(text: str, key: str) -> dict[str, Any]:

@@ -43,13 +43,14 @@ from vault.catalogue import Catalogue
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
+from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.sequence import Sequencer
 from vault.listen import Listens
 from vault.listen_account import ListenAccounts
 from vault.listen_history import ListenHistory
 from vault.open_audio import Player
-from vault.ports import ObjectStore
+from vault.ports import AnchorStore, ObjectStore
 from vault.receipt import Receipts
 from vault.search import Searches
 from vault.search_job import SearchJobs
@@ -69,6 +70,8 @@ class Ports:
     signer: NoteSigner
     pseudonyms: Pseudonyms
     clock: Clock
+    anchor: AnchorStore | None
+    anchor_notes: ObjectStore
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Service:
 
     ledger: Ledger
     sequencer: Sequencer
+    anchoring: Anchoring
     receipts: Receipts
 
     gate: Gate
@@ -135,13 +139,17 @@ class Service:
 
         Raises:
             RestoreNeeded: the database is an older copy than keys or ledger.
-            LedgerCorrupt: the published ledger is not the one of this database.
+            LedgerCorrupt: the published ledger is not the one of this database. When it is not the
+                one that was anchored, only the alarm sounds.
             KeysLost, KeyUnavailable, DestructionUnconfirmed: of the first controller that failed.
         """
         self.restore.check_start()
         self.sequencer.check()
+        self.anchoring.check()
         for recovered in self.recovery.recover_all():
-            if recovered.error is not None and not recovered.error.retryable:
+            if recovered.error is None or recovered.error.retryable:
+                continue
+            if not self.ledger.alarm.sounding:
                 raise recovered.error
         for controller_id in (
             self.ports.vault.ledger_controller_id,

@@ -34,6 +34,7 @@ from keys.providers.registry import Providers, open_provider
 from keys.signing import NoteSigner, Pseudonyms
 from vault.deposit_keys import DepositKeys
 from vault.search_job import SearchJobs
+from vault.stores.anchors import open_anchor
 from vault.stores.registry import open_store
 
 __all__ = ["Ports", "Service", "assemble", "open_ports", "open_vault_database"]
@@ -76,6 +77,8 @@ def open_ports(settings: Settings) -> Ports:
         signer=NoteSigner.load_or_create(settings.signing_key_uri, vault.ledger_origin),
         pseudonyms=Pseudonyms.load_or_create(settings.signing_key_uri),
         clock=SystemClock(),
+        anchor=open_anchor(settings.anchor_uri),
+        anchor_notes=open_store(f"file://{settings.data_dir / 'anchor'}"),
     )
 
 

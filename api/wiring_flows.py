@@ -28,6 +28,7 @@ from vault.catalogue import Catalogue
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
+from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.journal import LedgerJournal
 from vault.ledger.sequence import Sequencer
@@ -51,6 +52,7 @@ class Core:
     recovery: Recovery
     ledger: Ledger
     sequencer: Sequencer
+    anchoring: Anchoring
     receipts: Receipts
     gate: Gate
     cursors: Cursors
@@ -96,6 +98,9 @@ def core(ports: Ports) -> Core:
     ledger_id = ports.vault.ledger_controller_id
     ledger = Ledger(ports.database, keyring, ports.clock, ledger_id, ports.ledger_store)
     journal = LedgerJournal(ledger)
+    sequencer = Sequencer(
+        ports.database, ports.ledger_store, ports.signer, ledger, report=_report_round
+    )
     return Core(
         keyring=keyring,
         shredder=Shredder(
@@ -105,8 +110,9 @@ def core(ports: Ports) -> Core:
             ports.database, ports.providers, ports.places, ports.clock, journal, ledger_id
         ),
         ledger=ledger,
-        sequencer=Sequencer(
-            ports.database, ports.ledger_store, ports.signer, ledger, report=_report_round
+        sequencer=sequencer,
+        anchoring=Anchoring(
+            sequencer, ports.anchor, ports.anchor_notes, ports.clock, report=_report_anchor
         ),
         receipts=Receipts(ports.database, ledger, ports.signer),
         gate=Gate(ports.database),
@@ -169,6 +175,7 @@ def ending(
         signer=ports.signer,
         clock=clock,
         region=region,
+        anchoring=core.anchoring,
     )
     brake = Brake(settings.sweep_brake_min, settings.sweep_brake_share)
     return Ending(
@@ -211,3 +218,7 @@ def searches(ports: Ports, settings: Settings, core: Core) -> Searches:
 
 def _report_round(error: Exception) -> None:
     log().warning("sequencer-round-failed", **fault_fields(error))
+
+
+def _report_anchor(error: Exception) -> None:
+    log().error("anchor-failed", **fault_fields(error))

@@ -24,6 +24,7 @@ from retention.tables import erasure_attempts, erasures
 from retention.tombstone_list import list_sha256
 from vault import external_id
 from vault.errors import LedgerUnavailable
+from vault.ledger.anchor import NO_ANCHOR, Anchoring
 from vault.ledger.append import Ledger
 from vault.tables import external_ids, recordings
 
@@ -33,13 +34,13 @@ _SURVIVES: Final = ["clear-columns", "ledger-leaves"]
 
 @dataclass(frozen=True)
 class Certification:
-    """Issues certificates. ``anchor`` names where checkpoints are kept outside, or ``none``."""
+    """Issues certificates. ``anchoring`` keeps checkpoints outside; without it nothing does."""
 
     database: Database
     ledger: Ledger
     signer: NoteSigner
     clock: Clock
-    anchor: str = "none"
+    anchoring: Anchoring | None = None
 
     def issue(self, erasure_id: str, *, wait_s: float) -> str | None:
         """Return the certificate, signing it when this is the first time.
@@ -57,16 +58,20 @@ class Certification:
         if text is not None or erasure.state != "done" or erasure.shred_entry_id is None:
             return text
         try:
-            self.ledger.wait_sequenced(erasure.shred_entry_id, wait_s)
+            index = self.ledger.wait_sequenced(erasure.shred_entry_id, wait_s)
             proven = self._proven(erasure.shred_entry_id)
         except LedgerUnavailable:
             return None
         certificate_id = ids.from_bits("cer_", self.clock.random_bytes(ids.ID_BYTES))
         with self.database.read() as connection:
             facts = _facts(connection, erasure)
-        facts |= {"v": 1, "certificate": certificate_id, "anchor": self.anchor}
+        facts |= {"v": 1, "certificate": certificate_id, "anchor": self._anchor(index)}
         facts |= {"origin": self.signer.name, **proven}
         return self._keep(erasure_id, certificate_id, self.signer.sign(certificate.write(facts)))
+
+    def _anchor(self, index: int) -> str:
+        """Return which anchor holds a checkpoint over the entry by now, or ``none``."""
+        return NO_ANCHOR if self.anchoring is None else self.anchoring.covering(index)
 
     def _proven(self, entry_id: str) -> dict[str, Any]:
         """Return the entry with what opens it, and its inclusion proof."""

@@ -44,6 +44,7 @@ from retention.shred_step import ShredStep
 from retention.target import ErasureRequest
 from retention.tombstone import Tombstones
 from vault.access import Actor
+from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.listen_account import ListenAccounts
 
@@ -75,13 +76,12 @@ class Erase:
         signer: NoteSigner,
         clock: Clock,
         region: str,
-        anchor: str = "none",
+        anchoring: Anchoring | None = None,
     ) -> Self:
         """Compose the flow from this process's ports.
 
         ``signer`` is the vault's, named by the ledger's origin; ``region`` says how to read numbers
-        without a country code; ``anchor`` names where checkpoints are kept outside, and is none
-        until something really keeps them there.
+        without a country code; ``anchoring`` keeps checkpoints outside, if anything does.
         """
         first = FirstStep(ledger, listens)
         return cls(
@@ -92,7 +92,7 @@ class Erase:
             reruns=Reruns(database, keyring, ledger, first, clock, region),
             shred_step=ShredStep(database, shredder),
             tombstones=Tombstones(database, ledger),
-            certification=Certification(database, ledger, signer, clock, anchor),
+            certification=Certification(database, ledger, signer, clock, anchoring),
         )
 
     def plan(self, actor: Actor, request: ErasureRequest) -> Erasure:

@@ -111,6 +111,45 @@ class LedgerSource(Protocol):
         ...
 
 
+class AnchorStore(Protocol):
+    """Where copies of checkpoints are kept outside, beyond this service's own reach to undo.
+
+    Append only: nothing that was put can be changed or taken back before its retention ends.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Return what certificates name: scheme and place, without options or credentials."""
+        ...
+
+    @property
+    def reads(self) -> bool:
+        """Tell whether this process holds credentials that read the anchor."""
+        ...
+
+    def put_new(self, name: str, note: bytes, at: datetime) -> None:
+        """Store a checkpoint durably under a name that is used once.
+
+        Args:
+            name: in order of size.
+            note: the signed checkpoint.
+            at: now, where retention begins.
+
+        Raises:
+            ObjectExists: the name is taken. A store may keep both as versions instead.
+            StoreUnavailable: not stored.
+        """
+        ...
+
+    def newest_first(self) -> Iterator[bytes]:
+        """Yield every copy, every version of it, the highest name first.
+
+        Raises:
+            StoreUnavailable: no answer, or these credentials may not read.
+        """
+        ...
+
+
 class MessageKeys(Protocol):
     """What the ledger asks of ``keys.keyring``: small seals under a leaf, in memory once warm."""
 

@@ -28,6 +28,7 @@ from core.db import Database
 from core.ports import Clock
 from keys.errors import KeysError, LeafPunctured
 from vault.errors import LedgerUnavailable
+from vault.ledger.alarm import Alarm
 from vault.ledger.entry import Event
 from vault.ledger.group import GroupCommit
 from vault.ledger.progress import Progress
@@ -58,6 +59,7 @@ class Ledger:
         ledger_controller_id: ``ctl_`` id of the ledger's own tree.
         files: where the tiles lie; only ``proof`` needs them.
         progress: wakes the sequencer of this process and those who wait for it.
+        alarm: closes the ledger once it is not the one that was anchored.
     """
 
     database: Database
@@ -66,6 +68,7 @@ class Ledger:
     ledger_controller_id: str
     files: ObjectStore | None = None
     progress: Progress = field(default_factory=Progress)
+    alarm: Alarm = field(default_factory=Alarm)
     _group: GroupCommit[_Alone] = field(default_factory=GroupCommit, repr=False)
 
     @property
@@ -81,7 +84,9 @@ class Ledger:
 
         Raises:
             LedgerUnavailable: keys are out of reach, or the queue is stuck.
+            LedgerCorrupt: the ledger is not the one that was anchored.
         """
+        self.alarm.check()
         try:
             self.keyring.warm(self.ledger_controller_id)
             if controller_id is not None and controller_id != self.ledger_controller_id:
@@ -219,6 +224,7 @@ class Ledger:
             return list(connection.execute(query))
 
     def _insert(self, connection: Connection, sealed: Sequence[SealedEntry]) -> None:
+        self.alarm.check()
         try:
             connection.execute(self._insertion, [one.row for one in sealed])
         except SQLAlchemyError as err:

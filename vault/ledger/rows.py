@@ -49,6 +49,17 @@ def last_published(connection: Connection) -> Any | None:
     return connection.execute(query).one_or_none()
 
 
+def published_after(connection: Connection, size: int) -> Any | None:
+    """Return the published checkpoint row of the smallest size above ``size``, or None."""
+    query = (
+        sa.select(ledger_checkpoints)
+        .where(ledger_checkpoints.c.size > size, ledger_checkpoints.c.published_at.is_not(None))
+        .order_by(ledger_checkpoints.c.size)
+        .limit(1)
+    )
+    return connection.execute(query).one_or_none()
+
+
 def checkpoint_up_to(connection: Connection, size: int) -> Any | None:
     """Return the checkpoint row of the largest size that is not above ``size``, or None."""
     query = (

@@ -120,6 +120,7 @@ class Sequencer:
         Raises:
             As ``check``.
         """
+        self.ledger.alarm.check()
         with self._one_round:
             try:
                 return self._round()

@@ -82,13 +82,13 @@ class S3Writer:
 
     def flush(self) -> None:
         """Upload whole parts, one after the other; something is always left for ``finish``."""
-        with _translated():
+        with translated():
             while len(self._buffer) > PART_BYTES:
                 self._upload_part(PART_BYTES)
 
     def finish(self) -> int:
         """Upload the rest, or all of it in one conditional request; return the size in bytes."""
-        with _translated():
+        with translated():
             if self._upload_id or self._size > PART_BYTES:
                 self._complete()
             else:
@@ -173,13 +173,8 @@ class S3Store:
     def open(
         cls, uri: str, *, bucket: str, prefix: str, endpoint: str | None, region: str | None
     ) -> S3Store:
-        """Make the client; nothing is sent yet. A custom endpoint gets path-style addresses."""
-        style = Config(s3={"addressing_style": "path" if endpoint else "auto"})
-        with _translated():
-            client: S3Client = boto3.session.Session().client(
-                "s3", endpoint_url=endpoint, region_name=region, config=_CONFIG.merge(style)
-            )
-        return cls(uri, bucket, prefix, client)
+        """Make the client; nothing is sent yet."""
+        return cls(uri, bucket, prefix, connect(endpoint=endpoint, region=region))
 
     def begin(self, key: str) -> S3Writer:
         """Start writing a new object; nothing is sent before the first whole part."""
@@ -197,7 +192,7 @@ class S3Store:
 
     def replace(self, key: str, data: bytes) -> None:
         """Store or replace a small object in one request."""
-        with _translated():
+        with translated():
             self.client.put_object(Bucket=self.bucket, Key=self._name(key), Body=data)
 
     def read(self, key: str, start: int, length: int) -> bytes:
@@ -208,18 +203,18 @@ class S3Store:
         for _ in range(READ_ATTEMPTS - 1):
             with contextlib.suppress(*_BODY_ERRORS):
                 return self._read_once(key, start, length)
-        with _translated():
+        with translated():
             return self._read_once(key, start, length)
 
     def size(self, key: str) -> int:
         """Return the size in bytes."""
-        with _translated():
+        with translated():
             return self.client.head_object(Bucket=self.bucket, Key=self._name(key))["ContentLength"]
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield every key under ``prefix`` in the order of the keys' bytes."""
         pages = self.client.get_paginator("list_objects_v2")
-        with _translated():
+        with translated():
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._above + prefix):
                 for found in page.get("Contents", []):
                     yield found["Key"].removeprefix(self._above)
@@ -227,7 +222,7 @@ class S3Store:
     def delete_if_present(self, key: str) -> None:
         """Delete every version and delete marker; without one, every unfinished upload."""
         name = self._name(key)
-        with _translated():
+        with translated():
             versions = [version for found, version in self._versions(name) if found == name]
             for version in versions:
                 self.client.delete_object(Bucket=self.bucket, Key=name, VersionId=version)
@@ -237,7 +232,7 @@ class S3Store:
     def check(self) -> None:
         """Begin an upload and abort it: proves the right to write and leaves nothing behind."""
         name = self._name("probe")
-        with _translated():
+        with translated():
             begun = self.client.create_multipart_upload(Bucket=self.bucket, Key=name)
             self.client.abort_multipart_upload(
                 Bucket=self.bucket, Key=name, UploadId=begun["UploadId"]
@@ -252,7 +247,7 @@ class S3Store:
 
     def _read_once(self, key: str, start: int, length: int) -> bytes:
         last = start + length - 1
-        with _translated():
+        with translated():
             answer = self.client.get_object(
                 Bucket=self.bucket, Key=self._name(key), Range=f"bytes={start}-{last}"
             )
@@ -285,6 +280,23 @@ class S3Store:
                     )
 
 
+def connect(*, endpoint: str | None, region: str | None, profile: str | None = None) -> S3Client:
+    """Return a client; nothing is sent yet. A custom endpoint gets path-style addresses.
+
+    Args:
+        endpoint: of a store that is not Amazon's.
+        region: else from the environment.
+        profile: of the shared AWS credentials file; without one the usual AWS environment.
+    """
+    style = Config(s3={"addressing_style": "path" if endpoint else "auto"})
+    with translated():
+        session = boto3.session.Session(profile_name=profile)
+        client: S3Client = session.client(
+            "s3", endpoint_url=endpoint, region_name=region, config=_CONFIG.merge(style)
+        )
+    return client
+
+
 def _exists(client: S3Client, bucket: str, name: str) -> bool:
     try:
         client.head_object(Bucket=bucket, Key=name)
@@ -300,8 +312,8 @@ def _code(err: ClientError) -> str:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn foreign errors into ours."""
+def translated() -> Iterator[None]:
+    """Turn the errors of boto3 and of what lies below it into ours."""
     try:
         yield
     except ClientError as err:
