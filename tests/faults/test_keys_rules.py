@@ -17,7 +17,8 @@ from typing import Any, Final
 import pytest
 
 from core.db import Database
-from core.errors import OublietteError
+from core.errors import IntegrityFailure, OublietteError
+from keys import puncture
 from keys.destruction import Destruction
 from keys.errors import KeysError, KeyUnavailable
 from keys.lease import RunLease
@@ -341,6 +342,47 @@ def test_the_rules_together_lose_nobody_and_bring_nobody_back(
 ) -> None:
     scenario(world, Unlocked)
     assert world.reachable() >= SURVIVORS
+
+
+@pytest.mark.parametrize("step", ["before create", "before wrap", "before put", "before prepare"])
+def test_a_shredder_that_was_overtaken_starts_over_and_ends(world: KeyWorld, step: str) -> None:
+    def other() -> None:
+        shred(another(world), world, SECOND)
+
+    fuse = Fuse(step, other)
+    shred(world.process(fuse=fuse, clock=HastyClock(), shredder=Unlocked), world, FIRST)
+    assert world.pointer.epoch == 3
+    assert world.played() == SURVIVORS | {THIRD}
+    check_certified(world, FIRST, SECOND)
+
+
+def test_a_newer_cover_that_is_wrong_is_never_written(
+    world: KeyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, blobs = world.pointer, dict(world.archive)
+    right = puncture.puncture
+    wrong: list[Callable[[Any, Any], bytearray]] = [
+        lambda buffer, targets: right(buffer, [*targets, leaf(1)]),  # loses a survivor
+        lambda buffer, targets: right(buffer, targets[1:]),  # spares a target
+        lambda buffer, targets: bytearray(len(right(buffer, targets))),  # forgets its seeds
+    ]
+    for one in wrong:
+        monkeypatch.setattr(puncture, "puncture", one)
+        with pytest.raises(IntegrityFailure):
+            world.process().shredder.puncture(world.controller_id, [leaf(FIRST), leaf(SECOND)])
+    assert (world.pointer, world.archive) == (before, blobs)
+    assert {name for _, name in world.key_files()} == {before.key_id}
+
+
+def test_an_epoch_is_finished_before_the_next_one_begins(world: KeyWorld) -> None:
+    with dies():
+        shred(another(world, Fuse("before destroy")), world, FIRST)
+    pointer = world.pointer
+    process = another(world, Fuse("before create"))
+    with dies():
+        shred(process, world, SECOND)
+    assert {name for _, name in world.key_files()} == {pointer.key_id}
+    assert world.reachable() == SURVIVORS | {SECOND, THIRD}
 
 
 @pytest.mark.parametrize(("variant", "scenario", "harm"), BROKEN)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from core.db import Database
 from core.errors import DatabaseUnavailable
-from keys.errors import KeyUnavailable, LeafPunctured, LeaseLost
+from keys.errors import KeyUnavailable, LeafPunctured, LeaseLost, PointerMoved
 from keys.keyring import Keyring
 from keys.lease import Lease, Leases
 from keys.model import Pointer
@@ -273,6 +273,44 @@ def test_without_the_row_lock_a_lease_on_the_older_key_slips_past_the_barrier(
     with leasing(world, NoRowLock, far):
         world.process().shredder.puncture(world.controller_id, [leaf(ERASED)])
     assert lease_rows(world)["replica"] == before.key_id != world.pointer.key_id
+
+
+# the lease of one run
+
+
+def test_a_run_goes_on_under_a_renewed_lease_and_not_after_it_ended(
+    world: KeyWorld, clock: FakeClock
+) -> None:
+    leases = Leases(world.ports.database, clock)
+    with leases.hold(world.controller_id) as lease:
+        clock.advance(25)
+        lease.check()
+        clock.advance(25)
+        lease.check()
+        clock.advance(30)
+        with pytest.raises(LeaseLost):
+            lease.check()
+    assert lease_rows(world) == {}
+
+
+def test_a_run_ends_when_its_pointer_has_moved(world: KeyWorld, clock: FakeClock) -> None:
+    with Leases(world.ports.database, clock).hold(world.controller_id) as lease:
+        world.process().shredder.change(world.controller_id, [leaf(ERASED)])
+        clock.advance(25)
+        with pytest.raises(PointerMoved):
+            lease.check()
+
+
+@pytest.mark.parametrize("step", ["before get", "before create"])
+def test_a_shredder_that_slept_too_long_writes_nothing(
+    world: KeyWorld, clock: FakeClock, step: str
+) -> None:
+    before, blobs = world.pointer, dict(world.archive)
+    process = world.process(fuse=Fuse(step, lambda: clock.advance(31)))
+    with pytest.raises(LeaseLost):
+        process.shredder.puncture(world.controller_id, [leaf(ERASED)])
+    assert (world.pointer, world.archive) == (before, blobs)
+    assert {name for _, name in world.key_files()} == {before.key_id}
 
 
 # renewing
