@@ -110,7 +110,8 @@ class AudioResponse(Response):
             if not batch:
                 return True
             message: Message = {"type": "http.response.body", "body": batch, "more_body": True}
-            await asyncio.wait_for(send(message), STALLED_S)
+            async with asyncio.timeout(STALLED_S):  # wait_for would make a task of every batch
+                await send(message)
             await asyncio.sleep(0)
             if gone.done():
                 return False
