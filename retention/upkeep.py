@@ -30,6 +30,7 @@ from vault.attempt_rows import Attempt
 from vault.campaign import Campaign
 from vault.ledger.append import Ledger
 from vault.ledger.entry import month_of, system_actor
+from vault.ledger.forget import Forgetting
 from vault.tables import campaigns, ledger_entries
 
 PLAN_LIFETIME: Final = timedelta(days=7)
@@ -118,7 +119,10 @@ class Upkeep:
         return len(targets)
 
     def forget_months(self, retention_months: int) -> int:
-        """Puncture the months of the ledger that ended ``retention_months`` ago; how many."""
+        """Puncture the months of the ledger that ended ``retention_months`` ago; how many.
+
+        Clear columns and sealed texts of their entries go too (``vault.ledger.forget``).
+        """
         controller_id = self.ledger.ledger_controller_id
         self.keyring.warm(controller_id)
         with self.database.read() as connection:
@@ -132,6 +136,7 @@ class Upkeep:
         ]
         if months:
             self.shredder.puncture(controller_id, [NodeRange.leaf(0, month) for month in months])
+        Forgetting(self.database, self.ledger.files).blank(newest)
         return len(months)
 
     def _due(self, connection: Connection, controller_id: str) -> _Due:

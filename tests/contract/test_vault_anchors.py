@@ -181,13 +181,13 @@ def test_the_writers_credentials_only_write(locked: Locked) -> None:
         list(anchor.newest_first())
     writer: Any = anchor.writer  # type: ignore[attr-defined]  # the very client of the product
     key = locked.versions()[0]["Key"]
-    for forbidden in (
-        lambda: writer.get_object(Bucket=BUCKET, Key=key),
-        lambda: writer.list_object_versions(Bucket=BUCKET),
-        lambda: writer.delete_object(Bucket=BUCKET, Key=key),
+    for forbidden, what in (
+        (writer.get_object, {"Key": key}),
+        (writer.list_object_versions, {}),
+        (writer.delete_object, {"Key": key}),
     ):
         with pytest.raises(ClientError, match=r"AccessDenied|403"):
-            forbidden()
+            forbidden(Bucket=BUCKET, **what)
     reading = open_anchor(locked.uri())
     assert reading is not None
     assert list(reading.newest_first()) == [b"note"]

@@ -24,7 +24,7 @@ from tests.fakes.retention_vault import NUMBER, RetentionVault, build, call
 from vault.deposit import DepositRequest
 from vault.errors import StoreUnavailable
 from vault.open_deposit import OpenDeposit
-from vault.tables import attempts, external_ids
+from vault.tables import attempts, external_ids, ledger_entries
 
 
 @pytest.fixture
@@ -267,6 +267,7 @@ def test_months_of_the_ledger_past_its_retention_are_forgotten(vault: RetentionV
     old = replace(vault.stack.ledger, clock=clock)
     vault.over(ledger=old).policy()
     assert len(vault.events("policy-changed")) == 2
+    vault.sequencer.run_once()
     assert vault.sweep.run().months == 3
     from keys.errors import LeafPunctured
 
@@ -274,6 +275,13 @@ def test_months_of_the_ledger_past_its_retention_are_forgotten(vault: RetentionV
         vault.events("policy-changed")
     assert vault.sweep.run().months == 0
     assert vault.events("campaign-opened")
+    with vault.database.read() as connection:
+        query = sa.select(ledger_entries.c.actor_id, ledger_entries.c.sealed_text).where(
+            ledger_entries.c.actor_id == "", ledger_entries.c.seq.is_not(None)
+        )
+        blank = connection.execute(query).all()
+    assert len(blank) >= 1
+    assert {row.sealed_text for row in blank} == {b""}
 
 
 def test_plans_that_nobody_executes_end_and_forget_their_number(vault: RetentionVault) -> None:

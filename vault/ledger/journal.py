@@ -6,6 +6,8 @@ are sealed; a pointer that a recovery adopted) is written afterwards by ``record
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from core.canonical import Json
 from core.clock import to_text
+from keys.errors import LeafPunctured
 from keys.model import Pointer
 from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event, system_actor
@@ -60,8 +63,14 @@ class LedgerJournal:
         )
         with self.ledger.database.read() as connection:
             entry_ids = list(connection.execute(query).scalars())
-        epochs = [_epoch(self.ledger.open_entry(one).event) for one in entry_ids]
-        return max(epochs, default=None)
+        return max(self._epochs(entry_ids), default=None)
+
+    def _epochs(self, entry_ids: Sequence[str]) -> Iterator[int]:
+        """Yield what entries tell, but for those whose month the ledger has forgotten."""
+        for one in entry_ids:
+            with suppress(LeafPunctured):
+                event: Mapping[str, Any] = self.ledger.open_entry(one).event
+                yield int(event["facts"]["epoch"])
 
     def record_missing(self, pointer: Pointer) -> AppendedEntry | None:
         """Write the entry of ``pointer`` unless the ledger already knows its epoch or a later one.
@@ -94,7 +103,3 @@ def _event(before: Pointer | None, after: Pointer, more: dict[str, Json]) -> Eve
         outcome="changed",
         facts=facts | more,
     )
-
-
-def _epoch(event: dict[str, Any]) -> int:
-    return int(event["facts"]["epoch"])

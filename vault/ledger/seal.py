@@ -130,6 +130,20 @@ class EntrySealer:
         salt, text = clear[:SALT_BYTES], clear[SALT_BYTES:]
         return OpenedEntry(entry_id, leaf, salt, text, check_disclosure(leaf, salt, text))
 
+    def has_forgotten(self, month: int) -> bool:
+        """Tell whether a month's leaf was destroyed.
+
+        Raises:
+            LeaseLost, KeyUnavailable: no lease in force.
+        """
+        nobody = ids.from_bits("ent_", bytes(ids.ID_BYTES))
+        subject = text_subject(self.ledger_controller_id, nobody, month)
+        try:
+            self.keyring.seal(subject, labels.LEDGER_TEXT, b"")
+        except LeafPunctured:
+            return True
+        return False
+
     def _seal_narrative(
         self, event: Event, entry_id: str, month_subject: Subject
     ) -> tuple[bytes | None, bytes | None]:

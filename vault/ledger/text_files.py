@@ -27,10 +27,11 @@ class TextFiles:
         found: list[SealedText | None] = [None] * len(leaf_hashes)
         for start, texts in self._files(index):
             for place, text in enumerate(texts, start):
-                wanted = place < len(found) and text.leaf_hash == leaf_hashes[place]
-                if wanted and text.sealed_text:
-                    found[place] = text
-            if None not in found:
+                if place >= len(found) or text.leaf_hash != leaf_hashes[place]:
+                    continue
+                if found[place] is None or text.sealed_text:
+                    found[place] = text  # a lost or forgotten text still names its entry
+            if all(one is not None and one.sealed_text for one in found):
                 break
         return found
 

@@ -31,7 +31,8 @@ class RowCounts:
 
     Attributes:
         rows: equal to their leaves. opened: texts opened and found to be those committed to.
-        forgotten: texts whose month was destroyed. lost: texts that no copy holds.
+        forgotten: texts whose month was destroyed. lost: texts that no copy holds. Both, and what
+            follows, need a sealer.
         narratives_dead: words that died with their recording.
         narratives_unread: words whose controller's keys could not be used now.
     """
@@ -82,10 +83,12 @@ class RowCheck:
                     self.sealer.keyring.warm(one)
 
     def _check_text(self, row: Any) -> None:
-        if not row.sealed_text:
-            self.counts.lost += 1
-            return
         if self.sealer is None:
+            return
+        if not row.sealed_text:
+            forgotten = self.sealer.has_forgotten(row.month)
+            self.counts.forgotten += forgotten
+            self.counts.lost += not forgotten
             return
         try:
             event = self.sealer.open_text(
