@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from keys.tables import key_trees
-from retention import erasure_rows, person
+from retention import erasure_rows, person, plan
 from retention.erasure_rows import Erasure
 from retention.errors import ErasureConflict, PlanChanged, UploadsInProgress
 from retention.person import Wanted
@@ -113,6 +113,9 @@ def _shut(connection: Connection, erasure: Erasure, now: datetime) -> None:
     uploads = open_attempts(connection, campaign.id)
     if uploads:
         raise UploadsInProgress(campaign=campaign.id, uploads=len(uploads))
+    late = plan.arrived(connection, erasure)  # of an upload that ended since the plan was compared
+    if late:
+        raise PlanChanged(erasure=erasure.id, arrived=late)
     campaigns_of.move(connection, campaign, before=campaign.state, after="shredding", at=now)
 
 

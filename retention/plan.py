@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core import canonical
-from retention import policies, protection, selection
+from retention import erasure_rows, policies, protection, selection
 from retention.erasure_rows import Erasure
 from retention.errors import (
     ErasureConflict,
@@ -121,14 +121,19 @@ def changes(connection: Connection, erasure: Erasure, now: datetime) -> Changes:
     differ = sa.and_(mine, erasure_items.c.refusal.is_distinct_from(current))
     items = _count(connection, joined, differ)
     if erasure.kind == "campaign":
-        frozen = sa.select(erasure_items.c.recording_id).where(mine)
-        arrived = sa.and_(living(str(erasure.campaign_id)), recordings.c.id.not_in(frozen))
-        return Changes(items=items, arrived=_count(connection, recordings, arrived))
+        return Changes(items=items, arrived=arrived(connection, erasure))
     if erasure.kind == "expiry":
         campaign = campaigns_of.find(connection, erasure.controller_id, str(erasure.campaign_id))
         past = selection.past_deadline(campaign.id, period_of(connection, campaign), now)
         return Changes(items=items, not_due=_count(connection, joined, mine & sa.not_(past)))
     return Changes(items=items)
+
+
+def arrived(connection: Connection, erasure: Erasure) -> int:
+    """Count a campaign's living recordings that are not in its plan."""
+    frozen = erasure_rows.frozen(erasure.id)
+    unseen = sa.and_(living(str(erasure.campaign_id)), recordings.c.id.not_in(frozen))
+    return _count(connection, recordings, unseen)
 
 
 def refusal_error(connection: Connection, erasure: Erasure) -> RetentionError:
