@@ -96,6 +96,8 @@ class Policies:
         terms = policy.check(request)
         self.ledger.prepare(actor.controller_id)
         with self.database.transaction() as connection:
+            # a sweep under way ends first: else it would still erase by the policy of before
+            protection.serialise(connection, actor.controller_id)
             campaign = campaigns_of.find_in_scope(connection, actor, ref, lock="update")
             if campaign.state in {"shredding", "shredded"}:
                 raise CampaignConflict(campaign_id=campaign.id, state=campaign.state)

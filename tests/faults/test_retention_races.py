@@ -16,11 +16,13 @@ from sqlalchemy.engine import Connection
 
 from core.db import Database, open_database
 from core.errors import OublietteError
-from retention import protection
+from retention import plan, protection
 from retention.errors import PlanChanged
+from retention.plan import Changes
 from retention.target import Target
-from tests.fakes.retention_vault import NUMBER, REASON, RetentionVault, build
+from tests.fakes.retention_vault import NUMBER, REASON, RetentionVault, build, call
 from vault import listen_store
+from vault.deposit import DepositRequest
 from vault.errors import RecordingErased
 from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event
@@ -270,4 +272,55 @@ def test_without_taking_turns_a_ticket_would_outlive_a_restriction(
     vault = build(database, tmp_path)
     monkeypatch.setattr(listen_store, "take_turns_with_restrictions", lambda *_: None)
     assert restrict_while_granting(vault, pool, restrict_first=True, scope="vault") == "open"
+    database.close()
+
+
+@pytest.mark.needs_postgresql
+def test_an_upload_that_ends_while_a_plan_is_compared_is_not_lost_with_its_campaign(
+    postgresql_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    upload = vault.stack.deposit.begin(vault.stack.actor(), DepositRequest("winter-sale"))
+    upload.write(call())
+    vault.stack.campaigns.close(vault.dpo, "winter-sale")
+    planned = vault.plan(Target.campaign("winter-sale"))
+    compare, kept = plan.changes, []
+
+    def then_the_upload_ends(*asked: Any) -> Changes:
+        found = compare(*asked)
+        kept.append(upload.finish().recording_id)
+        return found
+
+    monkeypatch.setattr(plan, "changes", then_the_upload_ends)
+    with pytest.raises(PlanChanged) as refused:
+        vault.execute(planned)
+    assert refused.value.facts["arrived"] == 1
+    assert vault.plays(kept[0]) == call()
+    database.close()
+
+
+@pytest.mark.needs_postgresql
+def test_a_longer_retention_is_not_overtaken_by_a_sweep_under_way(
+    postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was told that calls are kept longer must not lose one of them afterwards."""
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    recording_id = vault.deposit()
+    vault.age(recording_id, days=190)
+    longer = partial(vault.policy, preset=None, retention="P1Y", justification=REASON)
+    freeze, answers = plan.freeze, []
+
+    def then_an_officer_decides(*asked: Any) -> None:
+        freeze(*asked)
+        deciding = pool.submit(longer)
+        answers.append((deciding, waits_for_a_lock(database, deciding)))
+
+    monkeypatch.setattr(plan, "freeze", then_an_officer_decides)
+    vault.sweep.run()
+    deciding, waited = answers[0]
+    assert waited
+    assert deciding.result(WAIT_S).version == 2
+    assert vault.state(recording_id) == "deleted"
     database.close()
