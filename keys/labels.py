@@ -52,6 +52,9 @@ LEDGER_ENTRY: Final = b"oubliette/ledger-entry/v1"
 NARRATIVE_TEXT: Final = b"oubliette/narrative-text/v1"
 """Begins what a ledger entry's commitment to its free text hashes."""
 
+ACTOR_NAME: Final = b"oubliette/actor-name/v1"
+"""Begins what a ledger entry's commitment to its actor's name hashes."""
+
 SEQUENCER_LOCK: Final = b"oubliette/sequencer-lock/v1"
 """Begins what is hashed into the number of the sequencer's database lock."""
 
@@ -70,5 +73,6 @@ ALL: Final = (
     UPLOAD_URL,
     LEDGER_ENTRY,
     NARRATIVE_TEXT,
+    ACTOR_NAME,
     SEQUENCER_LOCK,
 )

@@ -80,6 +80,7 @@ def test_an_entry_opens_as_it_was_told(kit: LedgerKit) -> None:
         "company": "",
     }
     full = kit.ledger.open_entry(entry.id)
+    assert (full.name, "marie" in full.text.decode()) == ("marie", False)
     assert check_disclosure(full.leaf, full.salt, full.text) == full.event
     assert (full.salt, full.text, full.leaf) == (entry.salt, entry.text, entry.leaf)
     assert [row.id for row in kit.ledger.entries_of(event.recording_id or "")] == [entry.id]

@@ -157,7 +157,7 @@ REWRITES = {
     "leaf": ("leaf AAE", "leaf AAI"),
     "salt": ("salt ", "salt A"),
     "salt line": ("salt ", "pepper "),
-    "event": ('"pbx-1"', '"pbx-2"'),
+    "event": ('"intake"', '"auditor"'),
     "proof": ("index 0", "index 1"),
     "proof kind": ("tlog-proof@v1", "tlog-proof@v2"),
     "line more": ("\nsalt", "\nmore x\nsalt"),

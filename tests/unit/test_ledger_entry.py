@@ -113,15 +113,15 @@ def test_every_leaf_has_one_spelling(data: bytes) -> None:
 
 def test_the_text_says_who_when_what_and_why_but_not_the_reason() -> None:
     event = listen(purpose="training", outcome="granted", facts={"number": 3})
-    text = event_text(event, ENTRY, AT, b"\x01" * 32)
+    text = event_text(event, ENTRY, AT, name=b"\x02" * 32, narrative=b"\x01" * 32)
     expected = (
         '{"actor":{"company":"","id":"%s","kind":"person","roles":["auditor","dpo"],'
-        '"subject":"marie"},"at":"2026-03-02T23:59:59.999Z","campaign":"%s","controller":"%s",'
+        '"subject":"%s"},"at":"2026-03-02T23:59:59.999Z","campaign":"%s","controller":"%s",'
         '"entry":"%s","facts":{"number":3},"narrative":"%s","outcome":"granted",'
         '"purpose":"training","recording":"%s","type":"listen-granted","v":1}'
     )
     assert text.decode() == expected % (
-        ACTOR.id, CAMPAIGN, CONTROLLER, ENTRY, "01" * 32, RECORDING,
+        ACTOR.id, "02" * 32, CAMPAIGN, CONTROLLER, ENTRY, "01" * 32, RECORDING,
     )  # fmt: skip
     assert b"motif" not in text
 
@@ -139,14 +139,14 @@ def test_commitments_are_salted_hashes_in_domains_of_their_own() -> None:
 
 
 def test_a_disclosure_opens_its_leaf_and_no_other() -> None:
-    text = event_text(listen(None), ENTRY, AT, None)
+    text = event_text(listen(None), ENTRY, AT, name=bytes(32), narrative=None)
     salt = b"s" * 32
     leaf = leaf_of(listen(None), AT, commit_text(salt, text))
     assert check_disclosure(leaf.encode(), salt, text)["recording"] == RECORDING
     other_controller = ids.from_bits("ctl_", b"x" * 16)
     wrong = [
         (leaf.encode(), b"t" * 32, text),
-        (leaf.encode(), salt, text.replace(b"marie", b"paul")),
+        (leaf.encode(), salt, text.replace(b"auditor", b"admin")),
         (replace(leaf, commitment=bytes(32)).encode(), salt, text),
         # the leaf's own bytes are committed to by its place in the tree; its text must agree too
         (replace(leaf, type="listen-denied").encode(), salt, text),
@@ -185,7 +185,7 @@ def test_a_dictionary_of_numbers_finds_nothing_in_a_leaf() -> None:
     number = "+33612345678"
     event = Event("search", ACTOR, CONTROLLER, CAMPAIGN, facts={"number": number})
     leaf = sealer().seal(event).entry.leaf
-    text = event_text(event, ENTRY, AT, None)
+    text = event_text(event, ENTRY, AT, name=bytes(32), narrative=None)
     for guess in (number.encode(), text, b"oubliette/ledger-entry/v1" + text):
         assert hashlib.sha256(guess).digest() not in leaf
     unsalted = commit_text(bytes(32), text)
@@ -243,15 +243,24 @@ def test_a_controller_that_is_no_id_is_refused() -> None:
 def test_a_text_never_holds_what_a_terminal_obeys(subject: str) -> None:
     event = Event("listed", replace(ACTOR, subject=subject), CONTROLLER)
     with pytest.raises(InvalidRequest):
-        event_text(event, ENTRY, AT, None)
-    escaped = Event("listed", replace(ACTOR, subject="a\x1b\nb"), CONTROLLER)
-    assert b"a\\u001b\\nb" in event_text(escaped, ENTRY, AT, None)
+        event_text(event, ENTRY, AT, name=bytes(32), narrative=None)
+    event = Event("listed", replace(ACTOR, company=subject), CONTROLLER)
+    with pytest.raises(InvalidRequest):
+        event_text(event, ENTRY, AT, name=bytes(32), narrative=None)
+    escaped = Event("listed", replace(ACTOR, company="a\x1b\nb"), CONTROLLER)
+    assert b"a\\u001b\\nb" in event_text(escaped, ENTRY, AT, name=bytes(32), narrative=None)
 
 
 @pytest.mark.parametrize("facts", [{"share": 0.5}, {"huge": 2**60}, {"text": "x" * 300_000}])
 def test_facts_that_have_no_one_spelling_are_refused(facts: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
-        event_text(Event("listed", ACTOR, CONTROLLER, facts=facts), ENTRY, AT, None)
+        event_text(
+            Event("listed", ACTOR, CONTROLLER, facts=facts),
+            ENTRY,
+            AT,
+            name=bytes(32),
+            narrative=None,
+        )
 
 
 def test_a_narrative_that_is_not_unicode_is_refused() -> None:

@@ -52,7 +52,7 @@ def facts_of(signer: NoteSigner, **changes: Any) -> dict[str, Any]:
     )  # fmt: skip
     at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
     entry_id = ids.from_bits("ent_", b"n" * 16)
-    salt, text = b"s" * 32, event_text(event, entry_id, at, None)
+    salt, text = b"s" * 32, event_text(event, entry_id, at, name=bytes(32), narrative=None)
     leaf = leaf_of(event, at, commit_text(salt, text)).encode()
     sibling = hash_leaf(b"another")
     note = sign_checkpoint(signer, 2, hash_children(sibling, hash_leaf(leaf)))

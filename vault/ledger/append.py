@@ -187,11 +187,13 @@ class Ledger:
     def open_event(self, entry_id: str) -> dict[str, Any]:
         """Return an entry's event; ``narrative`` holds the free text, or None once it is dead.
 
+        ``actor.subject`` holds the name itself, not the text's commitment to it.
+
         Raises:
             As ``open_entry``.
         """
         opened = self.open_entry(entry_id)
-        return dict(opened.event) | {"narrative": opened.narrative}
+        return told(opened)
 
     def narrative(self, entry_id: str) -> str | None:
         """Return an entry's free text, or None when it had none or its key was destroyed.
@@ -251,3 +253,10 @@ class Ledger:
             for statement in one.statements:
                 connection.execute(statement)
         self._insert(connection, [one.sealed for one in group])
+
+
+def told(opened: OpenedEntry) -> dict[str, Any]:
+    """Return an opened entry's event with its words and its actor's name in place."""
+    event: dict[str, Any] = opened.event
+    actor = event["actor"] | {"subject": opened.name}
+    return event | {"actor": actor, "narrative": opened.narrative}

@@ -2,12 +2,14 @@
 
 The *event text* is canonical JSON (RFC 8785) with the members ``v entry type at controller campaign
 recording actor purpose outcome facts narrative``. ``narrative`` is null or the hex of
-SHA-256("oubliette/narrative-text/v1" | salt 32 | UTF-8 of the free text).
+SHA-256("oubliette/narrative-text/v1" | salt 32 | UTF-8 of the free text), and ``actor.subject`` is
+the hex of SHA-256("oubliette/actor-name/v1" | salt 32 | UTF-8 of the issuer's name for the actor):
+whoever is shown the text sees a pseudonym and roles, and the name only when that is shown too.
 
-Salt and event text are sealed together (salt | text) under the month's leaf of the ledger's own
-tree; the narrative's salt and words apart (salt | words), under the recording's leaf, or the
-month's when the event concerns no single recording. Who, when, what and for which purpose must
-outlive the recording, because an insider's listens stay provable; the words must not.
+Salt, name and event text are sealed together under the month's leaf of the ledger's own tree
+(``vault.ledger.seal``); the narrative's salt and words apart (salt | words), under the recording's
+leaf, or the month's when the event concerns no single recording. Who, when, what and for which
+purpose must outlive the recording, because an insider's listens stay provable; the words must not.
 
 Does not protect against: a caller who writes a person's name into ``facts`` (they are for ids,
 counts, codes and instants); the length of a sealed text.
@@ -103,7 +105,7 @@ class Event:
 
 
 def event_text(
-    event: Event, entry_id: str, at: datetime, narrative_commitment: bytes | None
+    event: Event, entry_id: str, at: datetime, *, name: bytes, narrative: bytes | None
 ) -> bytes:
     """Return the canonical JSON of an event.
 
@@ -111,11 +113,12 @@ def event_text(
         event: what happened.
         entry_id: ``ent_`` id.
         at: aware UTC, kept to the millisecond.
-        narrative_commitment: 32 bytes, or None without a narrative.
+        name: commitment to the actor's name, 32 bytes.
+        narrative: commitment to the free text, 32 bytes, or None without one.
 
     Raises:
-        InvalidRequest: a fact is no JSON, the text is beyond 256 KiB, or it holds a character that
-            a terminal would obey (JSON escapes the others).
+        InvalidRequest: a fact is no JSON, the text is beyond 256 KiB, or text or name hold a
+            character that a terminal would obey (JSON escapes the others in the text).
     """
     text = canonical.encode(
         {
@@ -126,22 +129,23 @@ def event_text(
             "controller": event.controller_id,
             "campaign": event.campaign_id,
             "recording": event.recording_id,
-            "actor": _who(event.actor),
+            "actor": _who(event.actor, name),
             "purpose": event.purpose,
             "outcome": event.outcome,
             "facts": event.facts,
-            "narrative": None if narrative_commitment is None else narrative_commitment.hex(),
+            "narrative": None if narrative is None else narrative.hex(),
         }
     )
-    if len(text) > TEXT_BYTES_MAX or _UNPRINTABLE.search(text.decode()):
+    shown = text.decode() + event.actor.subject
+    if len(text) > TEXT_BYTES_MAX or _UNPRINTABLE.search(shown):
         raise InvalidRequest(what="event-text")
     return text
 
 
-def _who(actor: Actor) -> Json:
+def _who(actor: Actor, name: bytes) -> Json:
     return {
         "id": actor.id,
-        "subject": actor.subject,
+        "subject": name.hex(),
         "kind": actor.kind,
         "roles": sorted(actor.roles),
         "company": actor.company,

@@ -142,6 +142,11 @@ def commit_narrative(salt: bytes, narrative: bytes) -> bytes:
     return hashlib.sha256(labels.NARRATIVE_TEXT + salt + narrative).digest()
 
 
+def commit_name(salt: bytes, name: bytes) -> bytes:
+    """Return the 32-byte commitment of an event text to its actor's name (UTF-8)."""
+    return hashlib.sha256(labels.ACTOR_NAME + salt + name).digest()
+
+
 def check_disclosure(leaf: bytes, salt: bytes, text: bytes) -> dict[str, Json]:
     """Return the event that a leaf commits to, given what opens the commitment.
 

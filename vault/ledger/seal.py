@@ -1,14 +1,19 @@
 """Seals events into rows of the ledger's queue, and opens them again while their keys live.
 
 A row carries the leaf (kept for ever), the sealed text (dies with its month) and the sealed
-narrative (dies with its recording). Everything here is memory only: no database, no network.
+narrative (dies with its recording). What is sealed as the text is
+
+    salt 32 | name salt 32 | length of the name u16, big endian | name | event text
+
+Everything here is memory only: no database, no network.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from core import ids
 from core.canonical import Json
@@ -19,9 +24,17 @@ from keys.errors import KeysError, LeafPunctured
 from keys.model import Subject
 from vault.errors import LedgerUnavailable
 from vault.ledger.entry import Event, event_text, leaf_of, month_of, text_subject
-from vault.ledger.leaf import SALT_BYTES, check_disclosure, commit_narrative, commit_text
+from vault.ledger.leaf import (
+    SALT_BYTES,
+    check_disclosure,
+    commit_name,
+    commit_narrative,
+    commit_text,
+)
 from vault.ledger.tree import hash_leaf
 from vault.ports import MessageKeys
+
+_NAME_LENGTH: Final = struct.Struct(">H")
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class OpenedEntry:
     Attributes:
         id: ``ent_`` id. leaf: 120 bytes. salt: 32 bytes. text: the canonical JSON.
         event: that JSON, parsed. narrative: the free text, None when there was none or it is dead.
+        name: the issuer's name for the actor. name_salt: opens the event's commitment to it.
+        narrative_salt: opens the event's commitment to the narrative.
     """
 
     id: str
@@ -64,6 +79,9 @@ class OpenedEntry:
     text: bytes = field(repr=False)
     event: dict[str, Json] = field(repr=False)
     narrative: str | None = field(default=None, repr=False)
+    name: str = field(default="", repr=False)
+    name_salt: bytes = field(default=b"", repr=False)
+    narrative_salt: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,8 +107,12 @@ class EntrySealer:
         narrative_commitment, sealed_narrative = self._seal_narrative(
             event, entry_id, month_subject
         )
-        text = event_text(event, entry_id, at, narrative_commitment)
-        salt = self.clock.random_bytes(SALT_BYTES)
+        salt, name_salt = self.clock.random_bytes(SALT_BYTES), self.clock.random_bytes(SALT_BYTES)
+        name = event.actor.subject.encode()
+        text = event_text(
+            event, entry_id, at, name=commit_name(name_salt, name), narrative=narrative_commitment
+        )
+        clear = salt + name_salt + _NAME_LENGTH.pack(len(name)) + name + text
         leaf = leaf_of(event, at, commit_text(salt, text)).encode()
         entry = AppendedEntry(entry_id, hash_leaf(leaf), at, leaf, salt, text)
         row = _clear_columns(event) | {
@@ -99,7 +121,7 @@ class EntrySealer:
             "month": month_subject.index,
             "leaf": leaf,
             "leaf_hash": entry.leaf_hash,
-            "sealed_text": self._seal_own(month_subject, labels.LEDGER_TEXT, salt + text, b""),
+            "sealed_text": self._seal_own(month_subject, labels.LEDGER_TEXT, clear, b""),
             "sealed_narrative": sealed_narrative,
         }
         return SealedEntry(entry, row)
@@ -113,7 +135,8 @@ class EntrySealer:
             LeaseLost, KeyUnavailable: no lease in force, on the ledger's tree or the recording's.
         """
         opened = self.open_text(row.id, month=row.month, leaf=row.leaf, sealed_text=row.sealed_text)
-        return replace(opened, narrative=self._open_narrative(row, opened.event))
+        salt, narrative = self._open_narrative(row, opened.event)
+        return replace(opened, narrative=narrative, narrative_salt=salt)
 
     def open_text(
         self, entry_id: str, *, month: int, leaf: bytes, sealed_text: bytes
@@ -127,8 +150,16 @@ class EntrySealer:
         """
         subject = text_subject(self.ledger_controller_id, entry_id, month)
         clear = self.keyring.open(subject, labels.LEDGER_TEXT, sealed_text)
-        salt, text = clear[:SALT_BYTES], clear[SALT_BYTES:]
-        return OpenedEntry(entry_id, leaf, salt, text, check_disclosure(leaf, salt, text))
+        salt, name_salt = clear[:SALT_BYTES], clear[SALT_BYTES : 2 * SALT_BYTES]
+        start = 2 * SALT_BYTES + _NAME_LENGTH.size
+        end = start + int.from_bytes(clear[start - _NAME_LENGTH.size : start], "big")
+        name, text = clear[start:end], clear[end:]
+        event: dict[str, Any] = check_disclosure(leaf, salt, text)
+        if commit_name(name_salt, name).hex() != event["actor"]["subject"]:
+            raise IntegrityFailure(what="actor-name", entry_id=entry_id)
+        return OpenedEntry(
+            entry_id, leaf, salt, text, event, name=name.decode(), name_salt=name_salt
+        )
 
     def has_forgotten(self, month: int) -> bool:
         """Tell whether a month's leaf was destroyed.
@@ -169,9 +200,12 @@ class EntrySealer:
         except KeysError as err:
             raise LedgerUnavailable(why="ledger-key") from err
 
-    def _open_narrative(self, row: Any, event: dict[str, Json]) -> str | None:
+    def _open_narrative(
+        self, row: Any, event: dict[str, Json]
+    ) -> tuple[bytes, str] | tuple[None, None]:
+        """Return a narrative's salt and words, or twice None when there are none any more."""
         if row.sealed_narrative is None:
-            return None
+            return None, None
         subject = text_subject(self.ledger_controller_id, row.id, row.month)
         if row.narrative_prefix is not None:
             subject = Subject(
@@ -187,11 +221,11 @@ class EntrySealer:
                 subject, labels.NARRATIVE, row.sealed_narrative, context=context
             )
         except LeafPunctured:
-            return None
+            return None, None
         salt, words = clear[:SALT_BYTES], clear[SALT_BYTES:]
         if commit_narrative(salt, words).hex() != event["narrative"]:
             raise IntegrityFailure(what="narrative", entry_id=row.id)
-        return words.decode()
+        return salt, words.decode()
 
 
 def _clear_columns(event: Event) -> dict[str, Any]:
