@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,10 +95,7 @@ def figures(run: Run) -> list[Figure]:
 def _tasks(
     targets: dict[str, Target], body: bytes, count: int
 ) -> dict[str, Callable[[], tuple[float, float]]]:
-    return {
-        name: (lambda target=target: target.load(body, count))  # type: ignore[misc]  # bound now
-        for name, target in targets.items()
-    }
+    return {name: partial(target.load, body, count) for name, target in targets.items()}
 
 
 def _compared(size: str, measured: dict[str, list[tuple[float, float]]]) -> list[Figure]:

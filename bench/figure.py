@@ -8,7 +8,7 @@ and the highest round stand beside it.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -100,7 +100,7 @@ def compare(
 
 
 def interleave(
-    tasks: dict[str, Callable[[], T]], *, rounds: Iterable[int], warm_up: bool = True
+    tasks: Mapping[str, Callable[[], T]], *, rounds: Iterable[int], warm_up: bool = True
 ) -> dict[str, list[T]]:
     """Run every task once a round and return what each gave, round by round.
 

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -102,15 +103,9 @@ def _measure(run: Run, engine: str, uri: str, folder: Path) -> list[Figure]:
         for clients in CLIENTS:
             what = f"{engine}, {clients} client{'s' * (clients > 1)}"
             seconds = SECONDS_QUICK if run.quick else SECONDS
-            rates = interleave(
-                {
-                    "bare": lambda: _rate(bench, bench.bare, clients, seconds),  # noqa: B023 - now
-                    "own": lambda: _rate(bench, bench.own, clients, seconds),  # noqa: B023 - now
-                    "grouped": lambda: _rate(bench, bench.grouped, clients, seconds),  # noqa: B023 - now
-                },
-                rounds=run.counted(what, ROUNDS),
-                warm_up=False,
-            )
+            tasks = {"bare": bench.bare, "own": bench.own, "grouped": bench.grouped}
+            timed = {n: partial(_rate, bench, task, clients, seconds) for n, task in tasks.items()}
+            rates = interleave(timed, rounds=run.counted(what, ROUNDS), warm_up=False)
             found += [
                 compare(
                     f"{what}: {words}",

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Final
@@ -94,17 +95,13 @@ def figures(run: Run) -> list[Figure]:
         with _sources(Path(folder), plays=needed, seeks=(rounds + 1) * SEEKS) as sources:
             for count, each in PLAYS.items():
                 what = f"8 MB, {count} connection{'s' * (count > 1)}"
-                tasks = {n: _bound(one.play, count, each) for n, one in sources.items()}
+                tasks = {n: partial(one.play, count, each) for n, one in sources.items()}
                 measured = interleave(tasks, rounds=run.counted(what, ROUNDS))
                 found += _compared(what, measured)
-            tasks = {n: _bound(one.seek_often, SEEKS) for n, one in sources.items()}
-            measured = interleave(tasks, rounds=run.counted("seeks", ROUNDS))
+            seeks = {n: partial(one.seek_often, SEEKS) for n, one in sources.items()}
+            measured = interleave(seeks, rounds=run.counted("seeks", ROUNDS))
             found += _compared("64 KiB from the middle, 1 connection", measured)[:1]
     return found
-
-
-def _bound(task: Callable[..., Measured], *given: int) -> Callable[[], Measured]:
-    return lambda: task(*given)
 
 
 def _compared(what: str, measured: dict[str, list[Measured]]) -> list[Figure]:
