@@ -1,7 +1,9 @@
 """How a listen ends: what was really delivered, and one closing entry for each ticket.
 
 A ticket ends by its lifetime, its owner, or a revocation (erasure, restriction); it is closed once
-no request of it runs any more, with the seconds and the byte ranges that left this service.
+no request of it runs in this process any more, with the seconds and the byte ranges that left this
+service. What another process had not counted by then follows in an entry that amends that one: it
+tells the whole account again.
 
 Does not protect against: a crash loses up to 5 s of the account (``vault.streams``), never the
 entry.
@@ -92,18 +94,39 @@ class ListenAccounts:
             self.save(listen_id)
 
     def save(self, listen_id: str) -> TicketRow | None:
-        """Save one ticket's counters; returns its row as it was before."""
+        """Save one ticket's counters; returns its row as it was before.
+
+        Whatever was delivered here after another process had closed the ticket gets a further
+        entry: else a listener could end a listen there and go unaccounted for here.
+
+        Raises:
+            LedgerUnavailable: a further entry is due and cannot be written; counted again later.
+        """
         taken = self.streams.take(listen_id, self.clock.boottime_s())
         try:
+            if taken.byte_count and self._is_closed(listen_id):
+                self.ledger.prepare()
             with self.database.transaction() as connection:
                 row = rows.find_ticket(connection, listen_id, lock=True)
                 if row is not None and taken.byte_count:
                     rows.add_delivered(connection, row, taken.byte_count, taken.spans)
+                    self._amend(connection, row)
         except BaseException:
             self.streams.give_back(taken)
             raise
         self.streams.forget(listen_id)
         return row
+
+    def _is_closed(self, listen_id: str) -> bool:
+        with self.database.read() as connection:
+            row = rows.find_ticket(connection, listen_id)
+        return row is not None and row.closing_entry_id is not None
+
+    def _amend(self, connection: Connection, row: TicketRow) -> None:
+        """Tell the ledger the whole account again when its closing entry says less."""
+        counted = rows.find_ticket(connection, row.id)
+        if counted is not None and counted.closing_entry_id is not None:
+            self.ledger.append(connection, _closing_event(connection, counted))
 
     def _mark_ended(self, connection: Connection, row: TicketRow, state: str) -> None:
         connection.execute(
@@ -155,5 +178,6 @@ def _closing_event(connection: Connection, row: TicketRow) -> Event:
             "bytes_sent": row.bytes_sent,
             "ranges": [list(span) for span in row.covered[:RANGES_IN_ENTRY_MAX]],
             "ranges_left_out": max(0, len(row.covered) - RANGES_IN_ENTRY_MAX),
+            "amends": row.closing_entry_id,
         },
     )

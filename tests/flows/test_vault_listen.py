@@ -29,6 +29,7 @@ from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event
 from vault.listen_history import ListenHistory
 from vault.open_audio import OpenAudio
+from vault.streams import Streams
 from vault.tables import ledger_entries, listens, recordings
 from vault.ticket import GrantedListen
 
@@ -311,6 +312,25 @@ def test_a_listen_is_not_closed_while_one_of_its_streams_runs(desk: Desk) -> Non
     audio.close()
     assert desk.accounts.close_ended() == 1
     assert desk.vault.events("listen-closed")[0]["facts"]["bytes"] == 65_536
+
+
+def test_a_listen_ended_at_another_replica_is_accounted_for_to_its_last_byte(desk: Desk) -> None:
+    elsewhere = replace(desk, streams=Streams())
+    listen = desk.grant()
+    audio = desk.open(listen)
+    audio.delivered(len(audio.next_batch()))
+    audio.delivered(len(audio.next_batch()))
+    elsewhere.accounts.end(desk.manager, listen.id)
+    assert [one["facts"]["bytes"] for one in desk.vault.events("listen-closed")] == [0]
+    with pytest.raises(TicketEnded):
+        audio.upkeep()
+    audio.close()
+    assert desk.accounts.close_ended() == 0
+    closed, amended = (one["facts"] for one in desk.vault.events("listen-closed"))
+    assert (closed["amends"], amended["amends"]) == (None, desk.row(listen).closing_entry_id)
+    assert (amended["bytes"], amended["ranges"]) == (327_680, [[0, 327_679]])
+    assert desk.accounts.close_ended() == 0
+    assert len(desk.vault.events("listen-closed")) == 2
 
 
 def test_a_stranger_cannot_end_a_listen(desk: Desk) -> None:
