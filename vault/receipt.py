@@ -10,9 +10,10 @@ A signed note (``keys.signing``) whose text is
     <blank line>
     <tlog-proof of the leaf>
 
-Salt and event are left out once the ledger has forgotten the month; blank line and proof are left
-out until the entry is under a checkpoint. The leaf carries the key commitment and the SHA-256 of
-the sealed body: whoever holds the sealed object can compare it without any key.
+Salt and event are left out once the ledger has forgotten the month, and for a sender who repeats
+another's deposit; blank line and proof are left out until the entry is under a checkpoint. The leaf
+carries the key commitment and the SHA-256 of the sealed body: whoever holds the sealed object can
+compare it without any key.
 
 Does not protect against: a vault that signs a receipt and drops the entry before its checkpoint;
 such a receipt, shown later, convicts it.
@@ -83,17 +84,41 @@ class Receipts:
             ListenDenied: the actor is neither auditor, DPO nor intake.
             LedgerUnavailable, KeyUnavailable: try again.
         """
+        row = self._find(actor, recording_id)
+        if row is None or not _in_scope(actor, row) or not _is_told(actor, row):
+            raise RecordingNotFound
+        return self._receipt(row.deposit_entry_id, discloses=True)
+
+    def again(self, actor: Actor, recording_id: str) -> str:
+        """Return the receipt to whoever has just deposited the same recording once more.
+
+        Keys and upload addresses change between two tries, so the sender may be another one. The
+        whole body was its right to an answer; who sent the first one is left out for it.
+
+        Raises:
+            RecordingNotFound: not of the actor's controller. LedgerUnavailable, KeyUnavailable.
+        """
+        row = self._find(actor, recording_id)
+        if row is None:
+            raise RecordingNotFound
+        return self._receipt(row.deposit_entry_id, discloses=row.actor_id == actor.id)
+
+    def _find(self, actor: Actor, recording_id: str) -> Any:
         with self.database.read() as connection:
-            entry_id = _own_entry(connection, actor, recording_id)
-        row = self.ledger.row(entry_id)
-        try:
-            opened = self.ledger.open_entry(entry_id)
-            text = self._head(opened.leaf, opened.salt, opened.text)
-        except LeafPunctured:
-            text = self._head(row.leaf, None, None)
+            return _read_deposit(connection, actor.controller_id, recording_id)
+
+    def _receipt(self, entry_id: str, *, discloses: bool) -> str:
+        text = self._text(entry_id, discloses=discloses)
         with suppress(LedgerUnavailable):  # not under a checkpoint yet
             text += f"\n{self.ledger.proof(entry_id)}"
         return self.signer.sign(text)
+
+    def _text(self, entry_id: str, *, discloses: bool) -> str:
+        if discloses:
+            with suppress(LeafPunctured):
+                opened = self.ledger.open_entry(entry_id)
+                return self._head(opened.leaf, opened.salt, opened.text)
+        return self._head(self.ledger.row(entry_id).leaf, None, None)
 
     def _head(self, leaf: bytes, salt: bytes | None, event: bytes | None) -> str:
         lines = [FIRST_LINE, f"origin {self.signer.name}", f"leaf {write_hash(leaf)}"]
@@ -139,8 +164,8 @@ def _fields(head: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _own_entry(connection: Connection, actor: Actor, recording_id: str) -> str:
-    """Return the entry of a deposit that the actor may have a receipt of."""
+def _read_deposit(connection: Connection, controller_id: str, recording_id: str) -> Any:
+    """Return what says who deposited a recording, and where; None when there is none."""
     query = (
         sa.select(
             recordings.c.deposit_entry_id,
@@ -150,18 +175,22 @@ def _own_entry(connection: Connection, actor: Actor, recording_id: str) -> str:
         )
         .join(campaigns, campaigns.c.id == recordings.c.campaign_id)
         .join(ledger_entries, ledger_entries.c.id == recordings.c.deposit_entry_id)
-        .where(recordings.c.id == recording_id, recordings.c.controller_id == actor.controller_id)
+        .where(recordings.c.id == recording_id, recordings.c.controller_id == controller_id)
     )
-    row: Any = connection.execute(query).one_or_none()
-    if row is None or not _in_scope(actor, row):
-        raise RecordingNotFound
-    if not actor.roles & _READERS:
-        if "intake" not in actor.roles:
-            raise ListenDenied(why="role")
-        if row.actor_id != actor.id:
-            raise RecordingNotFound
-    entry_id: str = row.deposit_entry_id
-    return entry_id
+    return connection.execute(query).one_or_none()
+
+
+def _is_told(actor: Actor, row: Any) -> bool:
+    """Tell whether the deposit is the actor's own, or the actor supervises.
+
+    Raises:
+        ListenDenied: neither auditor, DPO nor intake.
+    """
+    if actor.roles & _READERS:
+        return True
+    if "intake" not in actor.roles:
+        raise ListenDenied(why="role")
+    return bool(row.actor_id == actor.id)
 
 
 def _in_scope(actor: Actor, row: Any) -> bool:

@@ -166,7 +166,7 @@ def _finish(request: Request, actor: Actor, upload: Upload) -> Response:
     if done.entry is not None:
         receipt = service.receipts.immediate(done.entry)
     else:
-        receipt = service.receipts.deposit(actor, done.recording_id)
+        receipt = service.receipts.again(actor, done.recording_id)
     return JSONResponse(
         {**_facts(done), "receipt": receipt},
         status_code=HTTPStatus.CREATED if done.created else HTTPStatus.OK,

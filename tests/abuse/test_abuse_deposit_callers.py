@@ -22,6 +22,7 @@ from tests.fakes.deposit_server import (
     until,
 )
 from tests.fakes.deposits_client import Platform, call, form
+from vault.receipt import verify_receipt
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,26 @@ def test_an_upload_address_takes_its_own_call_and_nothing_else(server: DepositSe
     assert pbx.put("url-1", call(), query=query).status == 200
     keys.revoke(admin, "winter-sale", issued.id)
     refused(pbx.put("url-1", call(), query=query), 401, "unauthenticated")
+
+
+def test_another_sender_with_the_same_call_is_answered_and_not_told_whose_it_was(
+    server: DepositServer,
+) -> None:
+    keys, admin = server.made.service.deposit_keys, server.made.actor("admin")
+    issued = [keys.issue(admin, "winter-sale", label) for label in ("pbx-1", "pbx-2")]
+    old, new = (Platform(server.url, {"Authorization": f"Bearer {key.secret}"}) for key in issued)
+    kept = old.put("same-1", call())
+    again = new.put("same-1", call())
+    assert (kept.status, again.status) == (201, 200)
+    assert again.json["id"] == kept.json["id"]
+    vkey = server.made.service.ports.signer.vkey
+    first_told = verify_receipt(kept.json["receipt"], vkey)
+    told = verify_receipt(again.json["receipt"], vkey)
+    assert first_told.event is not None
+    assert (told.event, told.leaf) == (None, first_told.leaf)
+    own = old.put("same-1", call())
+    assert verify_receipt(own.json["receipt"], vkey).event == first_told.event
+    refused(new.put("same-1", call(seconds=2)), 409, "duplicate-deposit")
 
 
 def test_a_lasting_key_is_refused_in_an_address(server: DepositServer) -> None:
