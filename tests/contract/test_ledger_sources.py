@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -99,6 +100,47 @@ def test_places_are_known_by_their_spelling(folder: Path) -> None:
         UrlSource("ftp://vault.example")
     with pytest.raises(InvalidRequest):
         open_source("ftp://vault.example")
+
+
+class Vault(QuietHandler):
+    """Wants a token, and sends whoever asks for ``elsewhere`` to another address."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+    elsewhere = ""
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers.get("Authorization")))
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", f"{self.elsewhere}/checkpoint")
+            self.end_headers()
+        elif self.headers.get("Authorization") == "Bearer good":
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+
+@pytest.mark.usefixtures("kit")
+def test_a_token_opens_a_vaults_own_ledger_and_goes_nowhere_else(folder: Path) -> None:
+    Vault.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Vault, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        Vault.elsewhere = address.replace("127.0.0.1", "localhost")
+        try:
+            assert open_source(address, token="good").get("checkpoint")
+            for token in ("", "bad"):
+                with pytest.raises(StoreUnavailable) as refused:
+                    open_source(address, token=token).get("checkpoint")
+                assert refused.value.facts["status"] == 401
+            with pytest.raises(StoreUnavailable):
+                open_source(address, token="good").get("elsewhere")
+        finally:
+            server.shutdown()
+            thread.join(timeout=10)
+    assert Vault.seen[-2:] == [("/elsewhere", "Bearer good"), ("/checkpoint", None)]
+    assert "good" not in repr(open_source(address, token="good"))
 
 
 @pytest.mark.usefixtures("kit")

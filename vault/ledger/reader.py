@@ -71,9 +71,15 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class UrlSource:
-    """The files of a ledger under an ``http`` or ``https`` address."""
+    """The files of a ledger under an ``http`` or ``https`` address.
+
+    Attributes:
+        url: what stands before ``/checkpoint`` and ``/tile/...``.
+        token: for a vault's own ``/v1/ledger``; a redirect does not take it along. "" for none.
+    """
 
     url: str
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -83,17 +89,20 @@ class UrlSource:
         """Return a whole file of at most 128 MiB.
 
         Raises:
-            ObjectMissing: 404. StoreUnavailable: any other answer, or none.
+            ObjectMissing: 404. StoreUnavailable: any other answer (with its status), or none.
         """
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{key}")  # noqa: S310  # checked
+        if self.token:
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                 data: bytes = answer.read(FILE_BYTES_MAX + 1)
                 cut_short = bool(answer.length)
         except urllib.error.HTTPError as err:
-            with err:
-                missing = err.code == HTTPStatus.NOT_FOUND
-            raise (ObjectMissing if missing else StoreUnavailable)(key=key) from err
+            err.close()
+            if err.code == HTTPStatus.NOT_FOUND:
+                raise ObjectMissing(key=key) from err
+            raise StoreUnavailable(key=key, status=err.code) from err
         except (OSError, ValueError, HTTPException) as err:
             raise StoreUnavailable(key=key) from err
         if cut_short or len(data) > FILE_BYTES_MAX:
@@ -173,17 +182,18 @@ class TileReader:
         return self.source.get(key.partition(".p/")[0]), TILE_WIDTH
 
 
-def open_source(location: str) -> LedgerSource:
+def open_source(location: str, *, token: str = "") -> LedgerSource:
     """Return where a ledger is read from, by how its place is spelt.
 
     Args:
         location: ``http(s)://`` address, ``file://`` or plain path of a folder, or a store's URI.
+        token: goes to an ``http(s)://`` address, and nowhere else.
 
     Raises:
         InvalidRequest: no kind of place is spelt so.
     """
     if location.startswith(("http://", "https://")):
-        return UrlSource(location)
+        return UrlSource(location, token)
     if location.startswith("file://"):
         return FolderSource(Path(unquote(urlsplit(location).path)))
     if "://" not in location:
