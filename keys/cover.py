@@ -22,7 +22,7 @@ from core.errors import IntegrityFailure
 from keys import puncture, records, successor, tree
 from keys.errors import LeafPunctured, LeaseLost
 from keys.material import wipe
-from keys.model import NodeRange
+from keys.model import RESERVED_FROM, NodeRange
 
 
 class Cover:
@@ -116,6 +116,26 @@ class Cover:
         first, end = records.overlapping(self._buffer, node)
         self._check_open()
         return first < end
+
+    def alive_from(self, prefix: int) -> int:
+        """Return the index from which on no leaf of a prefix is punctured, reserved ones aside.
+
+        A counter that was lost may start anew from there and never meet a dead leaf.
+
+        Raises:
+            LeaseLost: the cover is closed.
+        """
+        begin = NodeRange.campaign(prefix).start
+        reached = begin + RESERVED_FROM
+        first, end = records.overlapping(self._buffer, NodeRange.campaign(prefix))
+        for position in reversed(range(first, end)):
+            node = records.node_at(self._buffer, position)
+            if node.start < reached:
+                if records.ends_at(node) < reached:
+                    break
+                reached = max(node.start, begin)
+        self._check_open()
+        return reached - begin
 
     def punctured(self, targets: Sequence[NodeRange]) -> Cover:
         """Return a new cover without the leaves below ``targets``; some may be gone already.

@@ -132,6 +132,26 @@ def test_a_campaign_goes_as_a_whole_and_its_neighbours_stay() -> None:
         assert cover.leaf_seed(neighbour, 9) == tree.descend(ROOT, 0, neighbour << 32 | 9)
 
 
+@pytest.mark.parametrize(
+    ("targets", "index"),
+    [
+        ([], 0),
+        ([NodeRange.leaf(PREFIX, 0)], 1),
+        ([NodeRange.leaf(PREFIX, 4095)], 4096),
+        ([NodeRange.leaf(PREFIX, 3), NodeRange.leaf(PREFIX, 70_000)], 70_001),
+        ([NodeRange(PREFIX << 32, 28)], 1 << 20),
+        ([NodeRange.leaf(PREFIX, RESERVED_FROM - 1)], RESERVED_FROM),
+        ([NodeRange.leaf(PREFIX, RESERVED_FROM), NodeRange.leaf(PREFIX, RESERVED_FROM + 9)], 0),
+        ([NodeRange.leaf(PREFIX, 8), NodeRange.leaf(PREFIX, RESERVED_FROM)], 9),
+        ([NodeRange.leaf(PREFIX - 1, 8), NodeRange.campaign(PREFIX + 1)], 0),
+        ([NodeRange.campaign(PREFIX)], RESERVED_FROM),
+        ([NodeRange(0, 0)], RESERVED_FROM),
+    ],
+)
+def test_alive_from_is_past_the_last_punctured_index(targets: list[NodeRange], index: int) -> None:
+    assert Cover.fresh(ROOT).punctured(targets).alive_from(PREFIX) == index
+
+
 def test_a_cover_may_become_empty() -> None:
     empty = Cover.fresh(ROOT).punctured([NodeRange(0, 0)])
     assert empty.record_count == 0
@@ -210,6 +230,7 @@ def test_a_closed_cover_is_zero_and_gives_nothing() -> None:
         lambda: cover.leaf_seed(0, 0),
         lambda: cover.holds(0, 0),
         lambda: cover.punctured([]),
+        lambda: cover.alive_from(0),
         lambda: check_successor(cover, Cover.fresh(ROOT), []),
     ]
     for use in uses:
