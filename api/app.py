@@ -26,6 +26,7 @@ from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
 from api.openapi import install_openapi
 from api.problems import problem_response
 from api.routes import (
+    audit,
     campaigns,
     deposit_keys,
     deposits,
@@ -51,6 +52,7 @@ ROUTERS: Final = (
     holds.router,
     erasures.router,
     ledger.router,
+    audit.router,
 )
 BYTE_ROUTES: Final[tuple[Route, ...]] = (*deposits.ROUTES, *listen_audio.ROUTES)
 THREADS: Final = 80

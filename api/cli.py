@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from api import cli_campaign, cli_deposit, cli_erase, cli_people, cli_vault
+from api import cli_audit, cli_campaign, cli_deposit, cli_erase, cli_people, cli_vault
 from api.version import program_version
 
 app = typer.Typer(
@@ -60,10 +60,13 @@ app.command()(cli_vault.verify)
 app.command("anchor-line")(cli_vault.anchor_line)
 app.command("verify-certificate")(cli_vault.verify_certificate)
 app.command("verify-receipt")(cli_vault.verify_receipt)
+app.command("verify-receipts")(cli_vault.verify_receipts)
 app.add_typer(cli_campaign.app, name="campaign")
 app.command()(cli_deposit.deposit)
 app.command()(cli_people.listen)
 app.command()(cli_people.search)
+app.command()(cli_audit.audit)
+app.command()(cli_audit.receipts)
 app.add_typer(cli_erase.erase_app, name="erase")
 app.add_typer(cli_erase.hold_app, name="hold")
 

@@ -152,6 +152,13 @@ def verify_receipt(file: TextFile, key: Key, *, as_json: AsJson = False) -> None
         show(_operate().receipt(_text(file), _key(key)), as_json=as_json)
 
 
+def verify_receipts(file: TextFile, key: Key, *, as_json: AsJson = False) -> None:
+    """Verify offline who listened to a recording, with the public key alone."""
+    with ending_well():
+        report = _operate().receipts(_text(file), _key(key))
+    show(report, as_json=as_json, lines=report.pop("lines"))
+
+
 def _settings() -> Settings:
     return load_settings(os.environ)
 

@@ -29,6 +29,7 @@ from vault.ledger.known import checkpoint_line, read_known
 from vault.ledger.reader import open_source
 from vault.ledger.verify import VerifyReport
 from vault.ledger.verify import verify as verify_ledger
+from vault.listen_receipts import verify_listens
 from vault.receipt import verify_receipt
 
 Told = Callable[[str, int], None]
@@ -145,6 +146,15 @@ def receipt(text: str, key: str) -> dict[str, Any]:
     facts = verify_receipt(text, key)
     size = None if facts.checkpoint is None else facts.checkpoint.size
     return {"day": facts.leaf.day.isoformat(), "event": facts.event, "ledger_size": size}
+
+
+def receipts(text: str, key: str) -> dict[str, Any]:
+    """Verify the file of a recording's listens; return what it proves, and lines for people."""
+    facts = verify_listens(text, key)
+    head, _, _ = text.partition("\n{")
+    unproven = sum(one.ledger_size is None for one in facts.entries)
+    lines = [*head.splitlines(), f"verified: {len(facts.entries)} entries, {unproven} unproven"]
+    return asdict(facts) | {"lines": lines}
 
 
 def _verified(report: VerifyReport) -> dict[str, Any]:

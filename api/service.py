@@ -45,10 +45,12 @@ from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
+from vault.ledger.audit import Audit
 from vault.ledger.sequence import Sequencer
 from vault.listen import Listens
 from vault.listen_account import ListenAccounts
 from vault.listen_history import ListenHistory
+from vault.listen_receipts import ListenReceipts
 from vault.open_audio import Player
 from vault.ports import AnchorStore, ObjectStore
 from vault.receipt import Receipts
@@ -108,6 +110,8 @@ class Service:
     listens: Listens
     listen_accounts: ListenAccounts
     listen_history: ListenHistory
+    listen_receipts: ListenReceipts
+    audit: Audit
     player: Player
     searches: Searches
     search_jobs: SearchJobs

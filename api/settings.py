@@ -86,6 +86,7 @@ class Settings:
     sweep_every_s: int
     sweep_brake_share: float
     sweep_brake_min: int
+    receipts_name_listeners: bool
     ledger_retention_months: int
     phone_region: str
 
@@ -141,6 +142,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("SWEEP_EVERY_S", "sweep_every_s", whole(1, 86_400), "3600"),
     Rule("SWEEP_BRAKE_SHARE", "sweep_brake_share", share, "0.05"),
     Rule("SWEEP_BRAKE_MIN", "sweep_brake_min", whole(0, 10_000_000), "100"),
+    Rule("RECEIPTS_NAME_LISTENERS", "receipts_name_listeners", flag, "false"),
     Rule("LEDGER_RETENTION_MONTHS", "ledger_retention_months", whole(6, 36), "12"),
     Rule("PHONE_REGION", "phone_region", country, "FR"),
 )

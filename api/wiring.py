@@ -88,7 +88,7 @@ def assemble(ports: Ports, settings: Settings) -> Service:
     metrics = Metrics()
     core = flows.core(ports)
     taking = flows.taking(ports, settings, core)
-    listening = flows.listening(ports, core)
+    listening = flows.listening(ports, settings, core)
     ending = flows.ending(ports, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
     service = Service(

@@ -30,11 +30,13 @@ from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
+from vault.ledger.audit import Audit
 from vault.ledger.journal import LedgerJournal
 from vault.ledger.sequence import Sequencer
 from vault.listen import Listens
 from vault.listen_account import ListenAccounts
 from vault.listen_history import ListenHistory
+from vault.listen_receipts import ListenReceipts
 from vault.open_audio import Player
 from vault.receipt import Receipts
 from vault.search import Searches
@@ -78,6 +80,8 @@ class Listening:
     listens: Listens
     listen_accounts: ListenAccounts
     listen_history: ListenHistory
+    listen_receipts: ListenReceipts
+    audit: Audit
     player: Player
 
 
@@ -146,7 +150,7 @@ def taking(ports: Ports, settings: Settings, core: Core) -> Taking:
     )
 
 
-def listening(ports: Ports, core: Core) -> Listening:
+def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
     """Join what grants, streams and accounts for listens."""
     streams = Streams()
     accounts = ListenAccounts(ports.database, core.ledger, ports.clock, streams)
@@ -155,6 +159,14 @@ def listening(ports: Ports, core: Core) -> Listening:
         listens=Listens(ports.database, core.ledger, core.gate, ports.clock),
         listen_accounts=accounts,
         listen_history=ListenHistory(ports.database, core.ledger),
+        listen_receipts=ListenReceipts(
+            ports.database,
+            core.ledger,
+            ports.signer,
+            names=settings.receipts_name_listeners,
+            retention_months=settings.ledger_retention_months,
+        ),
+        audit=Audit(ports.database, core.ledger, core.cursors),
         player=Player(ports.database, core.keyring, ports.store, accounts, streams, ports.clock),
     )
 

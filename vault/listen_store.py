@@ -203,6 +203,13 @@ def _ticket(row: RowMapping) -> TicketRow:
     return TicketRow(**values)
 
 
+def campaign_of(connection: Connection, recording_id: str) -> str:
+    """Return the campaign of a recording that exists, living or not."""
+    query = sa.select(recordings.c.campaign_id).where(recordings.c.id == recording_id)
+    found: str = connection.execute(query).scalar_one()
+    return found
+
+
 def in_scope(connection: Connection, actor: Actor, recording_id: str) -> bool:
     """Tell whether a recording, living or not, lies in the actor's controller and campaigns."""
     query = (

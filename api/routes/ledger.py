@@ -27,6 +27,8 @@ from vault.ledger.tiles import CHECKPOINT_KEY
 from vault.ports import ObjectStore
 
 router = APIRouter(prefix="/v1/ledger", tags=["ledger"], route_class=JsonRoute)
+_WRITTEN_ONCE: Final = "private, max-age=31536000, immutable"
+_CHANGES: Final = "no-store"  # the checkpoint; partial tiles go once their full one is there
 _TILE: Final = re.compile(
     r"(?:entries|[0-9]|[1-5][0-9]|6[0-3])(?:/x[0-9]{3}){0,6}/[0-9]{3}(?:\.p/[0-9]{1,3})?"
 )
@@ -44,7 +46,7 @@ def checkpoint(
     """Return the C2SP checkpoint that covers every ordered entry."""
     del actor
     found = _file(request.app.state.service.ports.ledger_store, CHECKPOINT_KEY)
-    return PlainTextResponse(found.decode("utf-8"))
+    return PlainTextResponse(found.decode("utf-8"), headers={"Cache-Control": _CHANGES})
 
 
 @router.get(
@@ -62,7 +64,10 @@ def tile(path: str, request: Request, actor: Actor = allow("auditor", "dpo", "in
     if not _TILE.fullmatch(path):
         raise RouteNotFound
     found = _file(request.app.state.service.ports.ledger_store, f"tile/{path}")
-    return Response(found, media_type="application/octet-stream")
+    caching = _CHANGES if ".p/" in path else _WRITTEN_ONCE
+    return Response(
+        found, media_type="application/octet-stream", headers={"Cache-Control": caching}
+    )
 
 
 @router.get(

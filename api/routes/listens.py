@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import ConfigDict, Field
 
 from api.callers import allow
@@ -148,6 +149,24 @@ def history(
     """Show every listen; reasons die with the recording, who and when do not."""
     found = request.app.state.service.listen_history.of_recording(actor, recording_id)
     return PastListens(items=[_shown(one) for one in found])
+
+
+@router.get(
+    "/recordings/{recording_id}/listens/receipts",
+    summary="Who listened to a recording, as a file that anyone can check",
+    response_class=PlainTextResponse,
+    responses=problems("recording-not-found", "ledger-unavailable", "key-unavailable"),
+)
+def receipts(
+    recording_id: str, request: Request, actor: Actor = allow("dpo", "auditor")
+) -> PlainTextResponse:
+    """Return a signed file with every entry, what opens its leaf, and its inclusion proof.
+
+    Listeners stand as pseudonym and roles unless the vault's policy names them; itself an entry.
+    """
+    return PlainTextResponse(
+        request.app.state.service.listen_receipts.of_recording(actor, recording_id)
+    )
 
 
 def _set_cookie(response: Response, granted: GrantedListen) -> None:

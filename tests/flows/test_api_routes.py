@@ -110,6 +110,7 @@ DOORS: list[tuple[str, str, set[str]]] = [
     ("PUT", "/v1/recordings/x/metadata", {"dpo"}),
     ("GET", "/v1/recordings/x/receipt", {"dpo", "auditor", "intake"}),
     ("GET", "/v1/recordings/x/listens", {"dpo", "auditor"}),
+    ("GET", "/v1/recordings/x/listens/receipts", {"dpo", "auditor"}),
     ("DELETE", "/v1/listens/x", {"dpo", "quality-manager"}),
     ("GET", "/v1/searches/x", {"dpo"}),
     ("POST", "/v1/holds", {"dpo"}),
@@ -123,6 +124,8 @@ DOORS: list[tuple[str, str, set[str]]] = [
     ("GET", "/v1/ledger/checkpoint", {"dpo", "auditor", "intake"}),
     ("GET", "/v1/ledger/tile/0/000", {"dpo", "auditor", "intake"}),
     ("GET", "/v1/ledger/proof?entry=x", {"dpo", "auditor", "intake"}),
+    ("GET", "/v1/ledger/entries", {"dpo", "auditor"}),
+    ("GET", "/v1/ledger/export", {"dpo", "auditor"}),
     ("PUT", "/v1/campaigns/summer/recordings/x", {"intake"}),
     ("POST", "/v1/campaigns/summer/recordings", {"intake"}),
 ]

@@ -1,0 +1,256 @@
+"""Who listened to a recording, as one signed file that an outsider checks offline.
+
+    oubliette listens v1
+    <recording id>
+    <origin of the ledger>
+    <blank line, then plain words: one line a listen>
+    <blank line>
+    <canonical JSON (RFC 8785) on one line>
+
+signed as a C2SP note by the vault's key. The words follow from the JSON; a checker writes them anew
+and compares. The JSON holds each entry about a listen with its leaf, the salt and text that open
+it, and an inclusion proof. Listeners stand as pseudonym and roles; their names, which the text only
+commits to, are shown when the vault's policy says so. A reason is there while the recording lives.
+
+Does not protect against: a vault that leaves a listen out (an auditor with the whole ledger counts
+them); listens from before the ledger's retention, which nobody can tell any more (the words say
+since when).
+
+Source: GDPR Art. 15(1)(c); C2SP signed-note, tlog-proof.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from core import canonical
+from core.canonical import Json
+from core.clock import to_text
+from core.db import Database
+from core.errors import IntegrityFailure
+from keys.errors import LeafPunctured
+from keys.signing import NoteSigner, verify_note
+from vault import listen_store
+from vault.access import Actor
+from vault.errors import LedgerUnavailable, RecordingNotFound
+from vault.ledger.append import Ledger
+from vault.ledger.checkpoint import read_base64, write_hash
+from vault.ledger.entry import Event, month_of
+from vault.ledger.forget import month_end
+from vault.ledger.leaf import check_disclosure, commit_name, commit_narrative
+from vault.ledger.proof import verify_proof
+from vault.ledger.seal import OpenedEntry
+
+FIRST_LINE: Final = "oubliette listens v1"
+ENTRIES_MAX: Final = 1_000
+WAIT_S: Final = 2.0
+_TYPES: Final = frozenset({"listen-granted", "listen-closed", "listen-denied", "download"})
+
+
+@dataclass(frozen=True)
+class ShownListen:
+    """One entry of the file, verified.
+
+    Attributes:
+        name: of the listener, None where only the pseudonym is shown.
+        reason: None where there was none, or it died with the recording.
+        ledger_size: of the checkpoint that covers it, None while it waited for one.
+    """
+
+    entry_id: str
+    type: str
+    at: str
+    actor_id: str
+    roles: tuple[str, ...]
+    name: str | None
+    purpose: str | None
+    outcome: str | None
+    reason: str | None
+    delivered_ms: int | None
+    ledger_size: int | None
+
+
+@dataclass(frozen=True)
+class ListenReceiptFacts:
+    """What a file proves; instants as RFC 3339 texts."""
+
+    recording_id: str
+    origin: str
+    made_at: str
+    since: str
+    entries: tuple[ShownListen, ...]
+
+
+@dataclass(frozen=True)
+class ListenReceipts:
+    """Writes the file for an officer or an auditor.
+
+    Attributes:
+        names: whether listeners are named; else they stand as pseudonym and roles.
+        retention_months: of the ledger; what is older cannot be told.
+    """
+
+    database: Database
+    ledger: Ledger
+    signer: NoteSigner
+    names: bool
+    retention_months: int
+
+    def of_recording(self, actor: Actor, recording_id: str) -> str:
+        """Return the signed file; the ledger holds the export before it is returned.
+
+        Raises:
+            RecordingNotFound: not in the actor's scope.
+            LedgerUnavailable, KeyUnavailable, LeaseLost: nothing was given out.
+        """
+        self.ledger.prepare(actor.controller_id)
+        with self.database.read() as connection:
+            if not listen_store.in_scope(connection, actor, recording_id):
+                raise RecordingNotFound
+            now = self.database.now(connection)
+        entries = list(self._entries(recording_id))
+        facts: dict[str, Any] = {
+            "v": 1,
+            "recording": recording_id,
+            "origin": self.signer.name,
+            "made_at": to_text(now),
+            "since": to_text(month_end(month_of(now) - self.retention_months - 1)),
+            "entries": entries,
+        }
+        note = self.signer.sign(write(facts))
+        self._record(actor, recording_id, len(entries))
+        return note
+
+    def _entries(self, recording_id: str) -> Iterator[Mapping[str, Json]]:
+        rows = [row for row in self.ledger.entries_of(recording_id) if row.type in _TYPES]
+        rows = rows[-ENTRIES_MAX:]
+        if rows:
+            with suppress(LedgerUnavailable):
+                self.ledger.wait_sequenced(rows[-1].id, WAIT_S)
+        for row in rows:
+            with suppress(LeafPunctured):
+                yield self._entry(self.ledger.open_entry(row.id))
+
+    def _entry(self, opened: OpenedEntry) -> dict[str, Json]:
+        try:
+            proof = self.ledger.proof(opened.id)
+        except LedgerUnavailable:
+            proof = None
+        named = [write_hash(opened.name_salt), opened.name] if self.names else None
+        reason = None
+        if opened.narrative is not None and opened.narrative_salt is not None:
+            reason = [write_hash(opened.narrative_salt), opened.narrative]
+        return {
+            "leaf": write_hash(opened.leaf),
+            "salt": write_hash(opened.salt),
+            "text": opened.text.decode(),
+            "proof": proof,
+            "name": named,
+            "reason": reason,
+        }
+
+    def _record(self, actor: Actor, recording_id: str, count: int) -> None:
+        with self.database.read() as connection:
+            campaign_id = listen_store.campaign_of(connection, recording_id)
+        facts: dict[str, Json] = {"what": "listens", "count": count, "names": self.names}
+        self.ledger.append_alone(
+            Event(
+                "export",
+                actor,
+                actor.controller_id,
+                campaign_id=campaign_id,
+                recording_id=recording_id,
+                facts=facts,
+            )
+        )
+
+
+def write(facts: Mapping[str, Any]) -> str:
+    """Return the text to be signed; a function of the facts."""
+    head = [FIRST_LINE, facts["recording"], facts["origin"], ""]
+    words = [
+        f"Qui a écouté cet enregistrement ? Écoutes connues depuis le {facts['since']}.",
+        f"Who listened to this recording? What is known since {facts['since']}.",
+        f"{facts['made_at']}: {len(facts['entries'])}",
+        *(_words(one) for one in facts["entries"]),
+    ]
+    return "\n".join([*head, *words, "", canonical.encode(facts).decode(), ""])
+
+
+def verify_listens(note: str, *vkeys: str) -> ListenReceiptFacts:
+    """Check a file offline, with the ledger's public key alone, and return what it proves.
+
+    Raises:
+        IntegrityFailure: not signed by the ledger, its words are not its facts', or an entry, a
+            name, a reason or a proof does not belong where it stands.
+    """
+    text = verify_note(note, *vkeys)
+    try:
+        facts = json.loads(text.removesuffix("\n").rpartition("\n")[2])
+        if write(facts) != text or facts["origin"] not in {one.partition("+")[0] for one in vkeys}:
+            raise IntegrityFailure(what="listens")
+        return ListenReceiptFacts(
+            recording_id=facts["recording"],
+            origin=facts["origin"],
+            made_at=facts["made_at"],
+            since=facts["since"],
+            entries=tuple(_checked(one, facts["recording"], vkeys) for one in facts["entries"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise IntegrityFailure(what="listens") from err
+
+
+def _checked(entry: Mapping[str, Any], recording_id: str, vkeys: Sequence[str]) -> ShownListen:
+    leaf = read_base64(entry["leaf"])
+    event: Mapping[str, Any] = check_disclosure(
+        leaf, read_base64(entry["salt"]), entry["text"].encode()
+    )
+    if event["recording"] != recording_id or event["type"] not in _TYPES:
+        raise IntegrityFailure(what="listens-entry")
+    for shown, commit, committed in (
+        (entry["name"], commit_name, event["actor"]["subject"]),
+        (entry["reason"], commit_narrative, event["narrative"]),
+    ):
+        if (
+            shown is not None
+            and commit(read_base64(shown[0]), shown[1].encode()).hex() != committed
+        ):
+            raise IntegrityFailure(what="listens-words")
+    proof = entry["proof"]
+    return ShownListen(
+        entry_id=event["entry"],
+        type=event["type"],
+        at=event["at"],
+        actor_id=event["actor"]["id"],
+        roles=tuple(event["actor"]["roles"]),
+        name=None if entry["name"] is None else entry["name"][1],
+        purpose=event["purpose"],
+        outcome=event["outcome"],
+        reason=None if entry["reason"] is None else entry["reason"][1],
+        delivered_ms=event["facts"].get("delivered_ms"),
+        ledger_size=None if proof is None else verify_proof(proof, leaf, *vkeys).size,
+    )
+
+
+def _words(entry: Mapping[str, Any]) -> str:
+    """Return the line of one entry: when, what, who, for which purpose, how long, why."""
+    event = json.loads(entry["text"])
+    who = (
+        event["actor"]["id"] if entry["name"] is None else entry["name"][1] or event["actor"]["id"]
+    )
+    delivered_ms = event["facts"].get("delivered_ms")
+    parts = [
+        event["at"],
+        event["type"],
+        who,
+        ",".join(event["actor"]["roles"]),
+        event["purpose"] or "",
+        "" if delivered_ms is None else f"{delivered_ms // 1000}.{delivered_ms % 1000:03d} s",
+        "" if entry["reason"] is None else f"« {entry['reason'][1]} »",
+    ]
+    line = "  ".join(part for part in parts if part)
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
