@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from core.errors import DatabaseUnavailable, UnsafeDatabase
+from core.errors import DatabaseUnavailable, InvalidRequest, UnsafeDatabase
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_TIMEOUT_MS: Final = 30_000
@@ -79,7 +80,8 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server is gone or locked for longer than 30 s; whether a
-                commit that was under way took effect is then unknown.
+                commit that was under way took effect is then unknown. Or no connection came free.
+            InvalidRequest: a text with a NUL was given to PostgreSQL, which has none.
         """
         with _translated(), self.engine.connect() as connection:
             connection.info.pop(_AFTER_COMMIT, None)
@@ -130,12 +132,19 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as err:
+    except (OperationalError, NoConnectionFree) as err:
         raise DatabaseUnavailable from err
     except DBAPIError as err:
         if err.connection_invalidated:
             raise DatabaseUnavailable from err
+        if _is_no_text(err):
+            raise InvalidRequest(what="text") from err
         raise
+
+
+def _is_no_text(error: DBAPIError) -> bool:
+    """Tell whether PostgreSQL's driver refused a NUL, which no text of that engine can hold."""
+    return isinstance(error, DataError) and getattr(error.orig, "sqlstate", None) is None
 
 
 def open_database(uri: str, *, pool_size: int = 16) -> Database:
@@ -153,6 +162,7 @@ def open_database(uri: str, *, pool_size: int = 16) -> Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
+            hide_parameters=True,
         )
         sa.event.listen(engine, "connect", _prepare_sqlite)
     else:
@@ -161,6 +171,7 @@ def open_database(uri: str, *, pool_size: int = 16) -> Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
+            hide_parameters=True,
         )
     database = Database(engine)
     try:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError, IntegrityError
 
 from core.db import Database, UtcMs, open_database
-from core.errors import DatabaseUnavailable, UnsafeDatabase
+from core.errors import DatabaseUnavailable, InvalidRequest, UnsafeDatabase
 from tests.fakes.together import together
 
 NOTES = sa.Table(
@@ -171,6 +172,33 @@ def test_a_connection_that_ends_is_an_unavailable_database(postgresql_uri: str) 
     with database.read() as connection:  # and the next transaction gets a fresh one
         assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
     database.close()
+
+
+def test_no_free_connection_is_an_unavailable_database(sqlite_uri: str) -> None:
+    database = open_database(sqlite_uri, pool_size=1)
+    pool = database.engine.pool
+    assert isinstance(pool, sa.pool.QueuePool)
+    pool._timeout = 0.01  # 30 s else
+    with database.read(), database.read(), pytest.raises(DatabaseUnavailable), database.read():
+        pass
+    database.close()
+
+
+@pytest.mark.needs_postgresql
+def test_a_text_that_postgresql_cannot_hold_is_a_malformed_request(postgresql_uri: str) -> None:
+    database = open_database(postgresql_uri)
+    with pytest.raises(InvalidRequest), database.read() as connection:
+        connection.execute(sa.select(sa.literal("\0")))
+    with pytest.raises(DataError), database.read() as connection:  # what the server says is a fault
+        connection.execute(sa.select(sa.cast(sa.literal("x" * 9), sa.BigInteger)))
+    database.close()
+
+
+def test_an_error_of_a_statement_does_not_show_what_it_was_given(notes: Database) -> None:
+    twice = [{"id": 33_612_345_678}] * 2
+    with pytest.raises(IntegrityError) as failed, notes.transaction() as connection:
+        connection.execute(NOTES.insert(), twice)
+    assert "33612345678" not in str(failed.value).replace(str(failed.value.orig), "")
 
 
 @pytest.mark.parametrize("uri", ["postgresql://nobody@127.0.0.1:1/x", "sqlite:////dev/null/x.db"])
