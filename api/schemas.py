@@ -6,10 +6,10 @@ read off the flows' own values: a member has the name it has there.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.limits import LIMITS
 from core.clock import to_text
@@ -26,6 +26,15 @@ def _hex(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else value
 
 
+def _in_utc(value: datetime) -> datetime:
+    """Refuse the few instants that a zone of their own lets lie outside the years 1 to 9999."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as err:
+        raise ValueError("outside the calendar") from err
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Instant = Annotated[
     str,
     BeforeValidator(_spelt),

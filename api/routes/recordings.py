@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api.callers import allow
 from api.limits import JsonRoute, json_body
 from api.openapi_text import problems
 from api.pages import next_url
-from api.schemas import Answer, Instant
+from api.schemas import Answer, Instant, Moment
 from vault.access import Actor
 from vault.catalogue import PAGE_ROWS, PAGE_ROWS_MAX, STATES, ListQuery
 
@@ -82,8 +82,8 @@ def listed(
     request: Request,
     *,
     campaign: Annotated[str | None, Query(max_length=40)] = None,
-    since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    since: Annotated[Moment | None, Query(alias="from")] = None,
+    until: Annotated[Moment | None, Query(alias="to")] = None,
     min_duration_s: Annotated[int | None, Query(ge=0, le=864_000)] = None,
     direction: Annotated[str | None, Query(max_length=10)] = None,
     codec: Annotated[str | None, Query(max_length=24)] = None,

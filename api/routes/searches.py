@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from api.callers import allow
 from api.limits import JsonRoute
 from api.openapi_text import problems
 from api.pages import next_url
 from api.routes.recordings import RecordingAnswer
-from api.schemas import Answer, json_example
+from api.schemas import Answer, Moment, json_example
 from api.schemas import Request as Body
 from vault.access import PURPOSES, Actor
 from vault.scan import Person
@@ -36,8 +36,8 @@ class SearchBody(Body):
     reference: Word
     external_id: Word
     campaign: Annotated[str | None, Field(default=None, max_length=40)]
-    since: Annotated[AwareDatetime | None, Field(default=None, alias="from", strict=False)]
-    until: Annotated[AwareDatetime | None, Field(default=None, alias="to", strict=False)]
+    since: Annotated[Moment | None, Field(default=None, alias="from", strict=False)]
+    until: Annotated[Moment | None, Field(default=None, alias="to", strict=False)]
     purpose: Annotated[str, Field(max_length=40, description=", ".join(PURPOSES))]
     reason: Annotated[str, Field(max_length=2_000)]
 

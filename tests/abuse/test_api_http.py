@@ -262,6 +262,16 @@ def test_other_origins_get_no_permission(running: Running) -> None:
             assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_instants_that_no_calendar_has_in_utc(running: Running, at: str) -> None:
+    body = {"number": "1", "campaign": "x", "from": at, "to": at, "purpose": "x", "reason": "x"}
+    with running.client as client:
+        client.headers.update(running.made.headers("dpo"))
+        listed = client.get("/v1/recordings", params={"from": at})
+        searched = client.post("/v1/searches", json=body)
+    assert [answer.status_code for answer in (listed, searched)] == [400, 400]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/v1/campaigns", "/docs"])
 def test_every_answer_has_the_security_headers(running: Running, path: str) -> None:
     with running.client as client:
