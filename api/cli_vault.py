@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from api.cli_http import DEFAULT_URL
 from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_bar, show
 from api.settings import Settings, load_settings
 from vault.access import ROLES
@@ -127,7 +128,8 @@ def verify(
         if source and not key:
             fail("--from wants --key", USAGE)
         if source:
-            report = _operate().verify_files(source, _key(key), tell, kept)
+            token = _token_for(source)
+            report = _operate().verify_files(source, _key(key), tell, kept, token=token)
         else:
             report = _operate().verify(_settings(), _key(key), tell, kept)
     show(report, as_json=as_json)
@@ -157,6 +159,13 @@ def verify_receipts(file: TextFile, key: Key, *, as_json: AsJson = False) -> Non
     with ending_well():
         report = _operate().receipts(_text(file), _key(key))
     show(report, as_json=as_json, lines=report.pop("lines"))
+
+
+def _token_for(source: str) -> str:
+    """Return the caller's token for a ledger below ``OUBLIETTE_URL``; no other place gets it."""
+    own = os.environ.get("OUBLIETTE_URL", "").strip() or DEFAULT_URL
+    is_own = source.startswith(f"{own.rstrip('/')}/")
+    return os.environ.get("OUBLIETTE_TOKEN", "").strip() if is_own else ""
 
 
 def _settings() -> Settings:

@@ -109,10 +109,15 @@ def verify(settings: Settings, key: str, tell: ToldOf, kept: Sequence[str]) -> d
     return _verified(report)
 
 
-def verify_files(source: str, key: str, tell: ToldOf, kept: Sequence[str]) -> dict[str, Any]:
-    """Verify a ledger from its files, the public key and what was kept of it."""
-    known = _known(kept, key)
-    return _verified(verify_ledger(open_source(source), key, known=known, progress=tell))
+def verify_files(
+    source: str, key: str, tell: ToldOf, kept: Sequence[str], *, token: str = ""
+) -> dict[str, Any]:
+    """Verify a ledger from its files, the public key and what was kept of it.
+
+    ``token`` goes to an ``http(s)://`` source: a vault's own ``/v1/ledger`` asks for one.
+    """
+    files = open_source(source, token=token)
+    return _verified(verify_ledger(files, key, known=_known(kept, key), progress=tell))
 
 
 def anchor_line(settings: Settings) -> str:

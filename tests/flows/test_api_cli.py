@@ -234,6 +234,19 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: None) -> Run:
     return command
 
 
+def test_an_auditor_verifies_over_the_network_and_the_token_goes_to_the_vault_alone(
+    served: Made, run: Run, campaign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del campaign
+    address, key = f"{served.settings.public_url}/v1/ledger", served.service.ports.signer.vkey
+    report = run("verify", "--from", address, "--key", key, roles="auditor")
+    assert "entries: " in report.stdout
+    run("verify", "--from", address, "--key", key, roles="quality-manager", code=3)
+    monkeypatch.setenv("OUBLIETTE_URL", f"{served.settings.public_url}0")
+    refused = run("verify", "--from", address, "--key", key, roles="auditor", code=3)
+    assert "status=401" in refused.stderr
+
+
 def test_an_operators_first_hour(own: Run, tmp_path: Path) -> None:
     assert "not-initialised" in own("doctor", code=1).stdout
     own("verify", code=3)
