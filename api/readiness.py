@@ -44,14 +44,21 @@ class Readiness:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def failing(self) -> tuple[str, ...]:
-        """Return the names of the checks that do not pass."""
+        """Return the names of the checks that do not pass.
+
+        One caller looks; others get the answer of before meanwhile. Anybody may ask, so nobody who
+        asks may hold a thread while a store or a database is slow.
+        """
         if self.draining.is_set():
             return ("shutting-down",)
-        with self._lock:
-            if self._looked_s is None or time.monotonic() - self._looked_s > KEPT_S:
-                self._failing = tuple(name for name in self.checks if not self._passes(name))
-                self._looked_s = time.monotonic()
-            return self._failing
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._looked_s is None or time.monotonic() - self._looked_s > KEPT_S:
+                    self._failing = tuple(name for name in self.checks if not self._passes(name))
+                    self._looked_s = time.monotonic()
+            finally:
+                self._lock.release()
+        return ("starting",) if self._looked_s is None else self._failing
 
     def check(self) -> None:
         """Do nothing when ready.

@@ -99,6 +99,23 @@ def test_readiness_names_the_failing_checks_and_keeps_answers_for_a_moment() -> 
     assert readiness.failing() == ("shutting-down",)
 
 
+def test_whoever_asks_while_a_check_is_slow_gets_the_answer_of_before() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    readiness = Readiness({"store": slow}, Metrics())
+    first = threading.Thread(target=readiness.failing)
+    first.start()
+    assert begun.wait(10)
+    assert readiness.failing() == ("starting",)
+    go_on.set()
+    first.join()
+    assert readiness.failing() == ()
+
+
 def test_room_is_measured_on_the_nearest_folder_that_exists(tmp_path: Path) -> None:
     room_for([tmp_path / "not" / "yet"], free_bytes=1)()
     with pytest.raises(NotReady):
