@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-import anyio.to_thread
 from jose import jwk as jose_jwk
 from jose.exceptions import JOSEError
 from starlette.datastructures import Headers
@@ -134,10 +133,6 @@ class Authenticator:
         if credentials.count(".") == _JWS_DOTS:
             return self.verify(credentials)
         return self._holder(credentials)
-
-    async def authenticate_async(self, headers: Headers) -> Actor:
-        """Do the same from a coroutine, in a thread: a lookup may wait."""
-        return await anyio.to_thread.run_sync(self.authenticate, headers)
 
     def verify(self, token: str) -> Actor:
         """Return whom a token of the issuer speaks for.

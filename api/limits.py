@@ -52,8 +52,6 @@ class Limits:
     metadata_part_bytes: int = 16_384
     reason_min_characters: int = 10
     reason_max_characters: int = 500
-    page_default: int = 50
-    page_max: int = 200
     erasure_list_max: int = 1_000
     listens_a_minute: int = 10
     searches_a_minute: int = 10

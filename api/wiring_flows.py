@@ -119,7 +119,7 @@ def core(ports: Ports) -> Core:
             sequencer, ports.anchor, ports.anchor_notes, ports.clock, report=_report_anchor
         ),
         receipts=Receipts(ports.database, ledger, ports.signer),
-        gate=Gate(ports.database),
+        gate=Gate(),
         cursors=Cursors(ports.pseudonyms.mac_key(labels.CURSOR)),
     )
 

@@ -9,7 +9,6 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from core.db import Database
 from retention import due, protection
 from retention.policy import Period, parse_period
 from retention.tables import policies
@@ -27,8 +26,6 @@ _IN_FORCE: Final = (
 @dataclass(frozen=True)
 class Gate:
     """Reads policies, holds and restrictions inside the caller's transaction."""
-
-    database: Database
 
     def check_deposit(
         self, connection: Connection, campaign_id: str, *, started_at: datetime, now: datetime
@@ -70,11 +67,6 @@ class Gate:
     def has_policy(self, connection: Connection, campaign_id: str) -> bool:
         """Tell whether the campaign has a retention policy: without one it never opens."""
         return _retention(connection, campaign_id) is not None
-
-    def is_restoring(self, controller_id: str) -> bool:
-        """Tell whether a restore of the controller still waits for its officer's release."""
-        with self.database.read() as connection:
-            return protection.restored(connection, controller_id) is not None
 
     def _period(self, connection: Connection, campaign_id: str) -> Period:
         retention = _retention(connection, campaign_id)

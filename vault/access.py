@@ -33,7 +33,6 @@ DPO_PURPOSES: Final = frozenset({"legal-claim", "data-subject-request"})
 REASON_CHARACTERS_MIN: Final = 10
 REASON_CHARACTERS_MAX: Final = 500
 REASON_WORDS_MIN: Final = 2
-_UNSHOWABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class VaultStack:
 
     @property
     def gate(self) -> Gate:
-        return Gate(self.database)
+        return Gate()
 
     @property
     def campaigns(self) -> Campaigns:

@@ -138,6 +138,5 @@ def test_texts_that_never_end_cost_no_more_than_their_length() -> None:
 def test_limits_are_those_of_the_contract() -> None:
     assert LIMITS.json_body_bytes == 65_536
     assert (LIMITS.header_bytes, LIMITS.header_fields) == (16_384, 64)
-    assert (LIMITS.page_default, LIMITS.page_max) == (50, 200)
     assert (LIMITS.listens_a_minute, LIMITS.searches_a_minute) == (10, 10)
     assert (LIMITS.reason_min_characters, LIMITS.reason_max_characters) == (10, 500)
