@@ -100,6 +100,7 @@ def _erase(made: Rig, recording_id: str) -> None:
 
 
 def _scatter(made: Rig, size: int) -> None:
+    """Puncture leaves far from each other, none of which is erased afterwards."""
     leaves = [
         NodeRange.leaf(made.campaign.prefix, index) for index in range(3, size, size // SCATTERED)
     ]

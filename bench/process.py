@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Final
 
 from api.allocator import keep_freed_memory
-from bench.figure import Figure, Run, UnavailableError
+from bench.figure import Run, UnavailableError
 from bench.page import Part
 
 _CLEAR_LINE: Final = "\r\x1b[K"
@@ -26,27 +26,30 @@ def run_apart(name: str, *, quick: bool, postgresql_uri: str) -> Part:
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            part.figures = pool.submit(_run, name, quick, postgresql_uri).result()
-    except UnavailableError as err:
-        part.without = str(err)
-    except (Exception, BrokenProcessPool) as err:  # noqa: BLE001 - told, and the next one runs
-        traceback.print_exception(err)
-        part.failure = f"{type(err).__name__}: {err}".splitlines()[0]
+            part = pool.submit(_run, part, quick, postgresql_uri).result()
+    except BrokenProcessPool as err:
+        part.failure = str(err)
     part.took_s = time.monotonic() - began
     return part
 
 
-def _run(name: str, quick: bool, postgresql_uri: str) -> list[Figure]:  # noqa: FBT001 - across processes
+def _run(part: Part, quick: bool, postgresql_uri: str) -> Part:  # noqa: FBT001 - from a process
+    """Fill a part; errors stay here, because not all of them travel between processes."""
     keep_freed_memory()
     is_terminal = sys.stderr.isatty()
 
     def tell(words: str) -> None:
-        line = f"{_CLEAR_LINE}{name}: {words}" if is_terminal else f"{name}: {words}\n"
+        line = f"{_CLEAR_LINE}{part.name}: {words}" if is_terminal else f"{part.name}: {words}\n"
         print(line, end="", file=sys.stderr, flush=True)
 
-    figures: list[Figure] = importlib.import_module(f"bench.{name}").figures(
-        Run(quick, postgresql_uri, tell)
-    )
+    module = importlib.import_module(f"bench.{part.name}")
+    try:
+        part.figures = module.figures(Run(quick, postgresql_uri, tell))
+    except UnavailableError as err:
+        part.without = str(err)
+    except Exception as err:  # noqa: BLE001 - told, and the next benchmark runs
+        traceback.print_exc()
+        part.failure = f"{type(err).__name__}: {err}".splitlines()[0]
     if is_terminal:
         print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
-    return figures
+    return part

@@ -86,10 +86,11 @@ class Rig:
             )
 
     def some(self, count: int, *, first: int) -> list[str]:
-        """Return the ids of recordings that lie apart from each other, from the index ``first``."""
+        """Return the ids of recordings that lie apart, all ``first`` modulo 1 000 if they can."""
         with self.service.ports.database.read() as connection:
             held = connection.execute(_counter(self.campaign)).scalar_one()
-            places = range(first, held, max(1, held // (count + 1)))
+            apart = max(1, held // (count + 1))
+            places = range(first, held, apart // 1_000 * 1_000 or apart)
             query = sa.select(recordings.c.id).where(
                 recordings.c.prefix == self.campaign.prefix,
                 recordings.c.controller_id == self.controller_id,
