@@ -40,7 +40,8 @@ Fondement : {ground}.
 Enregistrements :
 {listed}
 Écoute impossible depuis le {inaccessible}.
-Clés détruites le {destroyed}, confirmé par : {providers}.
+Clés détruites le {destroyed}, destruction
+confirmée par le fournisseur de clés : {providers}.
 Clés d'époque détruites : {keys}
 (époque {epoch_before} avant, {epoch_after} après).
 Méthode : effacement cryptographique. Chaque enregistrement est scellé dès son premier octet ; la
@@ -57,7 +58,10 @@ Ce qui subsiste dans les anciennes copies : les colonnes en clair (identifiants 
 illisible, jusqu'à sa suppression.
 {external}
 Registre : entrée {entry}, preuve d'inclusion jointe.
-Ancrage externe : {anchor}.""",
+Ancrage externe : {anchor}.
+Vérification : hors ligne, par « oubliette verify-certificate », avec la seule clé publique que le
+responsable de traitement a reçue à la création du coffre. Un caractère changé la fait échouer ; les
+faits et la preuve suivent les deux textes.""",
     kinds=MappingProxyType(
         {
             "recording": "un enregistrement",
@@ -93,7 +97,9 @@ Le fichier de clé a été écrasé puis supprimé ; un support SSD, un système
 Jusqu'au {day} inclus, qui détient une ancienne copie de la base peut y tester un identifiant
 externe deviné.""",
     external_none="Aucun identifiant externe ne peut être testé dans une ancienne copie.",
-    anchor_none="aucun (anchor: none)",
+    anchor_none="""\
+aucun (anchor: none) ; la remise en place d'une copie de la machine entière
+ne se verrait pas""",
 )
 
 _ENGLISH: Final = _Language(
@@ -106,7 +112,8 @@ Ground: {ground}.
 Recordings:
 {listed}
 Could not be heard from {inaccessible} on.
-Keys destroyed on {destroyed}, confirmed by: {providers}.
+Keys destroyed on {destroyed}, destruction confirmed
+by the key provider: {providers}.
 Epoch keys destroyed: {keys}
 (epoch {epoch_before} before, {epoch_after} after).
 Method: cryptographic erasure. Each recording is sealed from its first byte; the key that opened it
@@ -123,7 +130,10 @@ codec, direction of the call), the ledger's leaves and the sealed object, unread
 deleted.
 {external}
 Ledger: entry {entry}, inclusion proof attached.
-Outside anchor: {anchor}.""",
+Outside anchor: {anchor}.
+To verify: offline, with "oubliette verify-certificate" and nothing but the public key that the
+controller was given when the vault was made. One changed character makes it fail; facts and proof
+follow the two texts.""",
     kinds=MappingProxyType(
         {
             "recording": "one recording",
@@ -159,7 +169,8 @@ The key file was overwritten and removed; an SSD, a copy-on-write file system or
 Until {day} included, whoever holds an old copy of the database can test a guessed external id
 against it.""",
     external_none="No external id can be tested in an old copy.",
-    anchor_none="none (anchor: none)",
+    anchor_none="""\
+none (anchor: none); a copy of the whole machine put back would not be noticed""",
 )
 
 

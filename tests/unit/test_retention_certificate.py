@@ -99,8 +99,9 @@ def test_it_says_in_two_languages_what_was_done_and_what_was_not(signer: NoteSig
     text = write(facts_of(signer, uploads_open=3))
     assert text.startswith(certificate.FIRST_LINE + "\n")
     for said in (
-        "Clés détruites le 2026-03-02 09:02:00.123 UTC, confirmé par : local:epochs.",
-        "Keys destroyed on 2026-03-02 09:02:00.123 UTC, confirmed by: local:epochs.",
+        "Clés détruites le 2026-03-02 09:02:00.123 UTC, destruction\nconfirmée par le fournisseur de clés : local:epochs.",
+        "Keys destroyed on 2026-03-02 09:02:00.123 UTC, destruction confirmed\nby the key provider: local:epochs.",
+        "oubliette verify-certificate",
         "opposition (RGPD art. 17(1)(c))",
         "objection (GDPR Art. 17(1)(c))",
         "Until 2026-04-12 included",
