@@ -48,8 +48,7 @@ Méthode : effacement cryptographique. Chaque enregistrement est scellé dès so
 clé qui l'ouvrait ne peut plus être calculée, y compris à partir d'anciennes copies de la base, des
 objets scellés ou des sauvegardes.
 Limites :
-{limits}
-- Une machine suspendue pendant une écoute a pu émettre au plus le fragment qu'elle tenait.
+{limits}- Une machine suspendue pendant une écoute a pu émettre au plus le fragment qu'elle tenait.
 - Les copies qu'une personne aurait faites en écoutant ne sont pas concernées.
 - Une copie complète de la machine antérieure à la destruction, clés comprises, ouvrirait encore ce
   qu'elle contenait.{uploads}
@@ -120,8 +119,7 @@ Method: cryptographic erasure. Each recording is sealed from its first byte; the
 can no longer be computed, not from old copies of the database, of the sealed objects or of backups
 either.
 Limits:
-{limits}
-- A machine that was paused during a listen may have sent at most the one piece it held.
+{limits}- A machine that was paused during a listen may have sent at most the one piece it held.
 - Copies that a person made while listening are not covered.
 - A copy of the whole machine from before the destruction, keys included, would still open what it
   held.{uploads}
@@ -200,7 +198,7 @@ def _said(words: _Language, facts: Mapping[str, Any]) -> str:
         keys=", ".join(facts["destroyed_key_ids"]),
         epoch_before=facts["epoch_before"],
         epoch_after=facts["epoch_after"],
-        limits="\n".join(f"- {words.limits.get(code, code)}" for code in facts["limits"]) or "-",
+        limits="".join(f"- {words.limits.get(code, code)}\n" for code in facts["limits"]),
         uploads=words.uploads.format(uploads=uploads) if uploads else "",
         external=words.external_none if day is None else words.external_until.format(day=day),
         entry=facts["entry"]["id"],

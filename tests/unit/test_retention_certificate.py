@@ -99,8 +99,10 @@ def test_it_says_in_two_languages_what_was_done_and_what_was_not(signer: NoteSig
     text = write(facts_of(signer, uploads_open=3))
     assert text.startswith(certificate.FIRST_LINE + "\n")
     for said in (
-        "Clés détruites le 2026-03-02 09:02:00.123 UTC, destruction\nconfirmée par le fournisseur de clés : local:epochs.",
-        "Keys destroyed on 2026-03-02 09:02:00.123 UTC, destruction confirmed\nby the key provider: local:epochs.",
+        "Clés détruites le 2026-03-02 09:02:00.123 UTC, destruction\n",
+        "confirmée par le fournisseur de clés : local:epochs.",
+        "Keys destroyed on 2026-03-02 09:02:00.123 UTC, destruction confirmed\n",
+        "by the key provider: local:epochs.",
         "oubliette verify-certificate",
         "opposition (RGPD art. 17(1)(c))",
         "objection (GDPR Art. 17(1)(c))",
@@ -113,6 +115,13 @@ def test_it_says_in_two_languages_what_was_done_and_what_was_not(signer: NoteSig
         assert said in text, said
     assert "legally erased" not in text.lower()
     assert "légalement effac" not in text.lower()
+
+
+def test_a_provider_without_a_limit_leaves_no_empty_line(signer: NoteSigner) -> None:
+    text = write(facts_of(signer, limits=[]))
+    assert "\n-\n" not in text
+    assert "Limites :\n- Une machine" in text
+    assert "Limits:\n- A machine" in text
 
 
 def test_every_line_counts(signer: NoteSigner) -> None:
