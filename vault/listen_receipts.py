@@ -140,10 +140,10 @@ class ListenReceipts:
             proof = self.ledger.proof(opened.id)
         except LedgerUnavailable:
             proof = None
-        named = [write_hash(opened.name_salt), opened.name] if self.names else None
+        named = _opening(opened.name_salt, opened.name) if self.names else None
         reason = None
         if opened.narrative is not None and opened.narrative_salt is not None:
-            reason = [write_hash(opened.narrative_salt), opened.narrative]
+            reason = _opening(opened.narrative_salt, opened.narrative)
         return {
             "leaf": write_hash(opened.leaf),
             "salt": write_hash(opened.salt),
@@ -215,10 +215,7 @@ def _checked(entry: Mapping[str, Any], recording_id: str, vkeys: Sequence[str]) 
         (entry["name"], commit_name, event["actor"]["subject"]),
         (entry["reason"], commit_narrative, event["narrative"]),
     ):
-        if (
-            shown is not None
-            and commit(read_base64(shown[0]), shown[1].encode()).hex() != committed
-        ):
+        if shown is not None and commit(*map(read_base64, shown)).hex() != committed:
             raise IntegrityFailure(what="listens-words")
     proof = entry["proof"]
     return ShownListen(
@@ -227,21 +224,28 @@ def _checked(entry: Mapping[str, Any], recording_id: str, vkeys: Sequence[str]) 
         at=event["at"],
         actor_id=event["actor"]["id"],
         roles=tuple(event["actor"]["roles"]),
-        name=None if entry["name"] is None else entry["name"][1],
+        name=_opened(entry["name"]),
         purpose=event["purpose"],
         outcome=event["outcome"],
-        reason=None if entry["reason"] is None else entry["reason"][1],
+        reason=_opened(entry["reason"]),
         delivered_ms=event["facts"].get("delivered_ms"),
         ledger_size=None if proof is None else verify_proof(proof, leaf, *vkeys).size,
     )
 
 
+def _opening(salt: bytes, words: str) -> list[str]:
+    """Return what opens a commitment, in base64: words may hold what a terminal would obey."""
+    return [write_hash(salt), write_hash(words.encode())]
+
+
+def _opened(opening: Sequence[str] | None) -> str | None:
+    return None if opening is None else read_base64(opening[1]).decode()
+
+
 def _words(entry: Mapping[str, Any]) -> str:
     """Return the line of one entry: when, what, who, for which purpose, how long, why."""
     event = json.loads(entry["text"])
-    who = (
-        event["actor"]["id"] if entry["name"] is None else entry["name"][1] or event["actor"]["id"]
-    )
+    who, reason = _opened(entry["name"]) or event["actor"]["id"], _opened(entry["reason"])
     delivered_ms = event["facts"].get("delivered_ms")
     parts = [
         event["at"],
@@ -250,7 +254,7 @@ def _words(entry: Mapping[str, Any]) -> str:
         ",".join(event["actor"]["roles"]),
         event["purpose"] or "",
         "" if delivered_ms is None else f"{delivered_ms // 1000}.{delivered_ms % 1000:03d} s",
-        "" if entry["reason"] is None else f"« {entry['reason'][1]} »",
+        "" if reason is None else f"« {reason} »",
     ]
     line = "  ".join(part for part in parts if part)
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)

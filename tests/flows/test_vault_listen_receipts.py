@@ -82,11 +82,11 @@ def test_the_words_die_with_the_recording_and_the_month_with_itself(kit: LedgerK
 
 
 def _other_name(entry: dict[str, Any]) -> None:
-    entry["name"] = [entry["name"][0], "paul"]
+    entry["name"] = [entry["name"][0], base64.b64encode(b"paul").decode()]
 
 
 def _other_reason(entry: dict[str, Any]) -> None:
-    entry["reason"] = [entry["reason"][0], "un autre motif"]
+    entry["reason"] = [entry["reason"][0], base64.b64encode(b"un autre motif").decode()]
 
 
 def _other_salt(entry: dict[str, Any]) -> None:
