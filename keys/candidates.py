@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from core.errors import IntegrityFailure
 from keys.blobs import Places
+from keys.cover import Cover
 from keys.errors import KeyMissing, KeyUnavailable
 from keys.model import Pointer
 from keys.providers.registry import Providers
@@ -27,8 +28,10 @@ class Candidates:
     places: Places
     covers: SealedCovers
 
-    def highest(self, controller_id: str) -> Pointer | None:
-        """Return the pointer of the highest epoch whose blob opens, or None when none does.
+    def open_highest(self, controller_id: str) -> tuple[Pointer, Cover] | None:
+        """Return the cover of the highest epoch whose blob opens, or None when none does.
+
+        The caller closes the cover; the pointer says where it came from.
 
         Raises:
             KeyUnavailable: a provider did not answer; or nothing opens, and a place was silent that
@@ -41,8 +44,7 @@ class Candidates:
         found = list(self._pointers(controller_id, digests.found, living))
         for pointer in sorted(found, key=lambda one: (-one.epoch, one.blob_sha256)):
             with contextlib.suppress(KeyMissing, IntegrityFailure):
-                self.covers.open(pointer).close()
-                return pointer
+                return pointer, self.covers.open(pointer)
         if digests.silent:
             raise KeyUnavailable(what="blob-place", places=list(digests.silent))
         return None

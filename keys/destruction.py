@@ -5,16 +5,13 @@ Everything happens while the pointer's row is held, so the pointer cannot move m
 1. every provider lists its keys of the controller;
 2. the pointer's blob is read whole from enough places and opens under the pointer's key; its cover
    holds none of the targets;
-3. every listed key but the pointer's own is destroyed, whatever epoch it was made for: those of
-   earlier pointers, and those of attempts that never became one;
+3. every listed key that was made for the pointer's epoch or an earlier one is destroyed, except the
+   pointer's own: those of earlier pointers, and those of attempts that never became one;
 4. every provider lists none of them any more, and the pointer's key still opens the blob.
 
 Anything else than that, a provider that does not answer first of all, leaves the shred unfinished:
-it is run again, any number of times.
-
-A key of a later epoch may be an attempt under way. Losing it costs that attempt its work and
-nothing else, because a pointer moves only after its key was proved alive while the row was held.
-Sparing it would be worse: after an old database came back it may open what is being shredded here.
+it is run again, any number of times. A key of a later epoch is never touched: it may be an attempt
+under way, or what the pointer moved to while this process slept.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from core.errors import IntegrityFailure
 from keys.blobs import Places
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeyUnavailable, PointerMoved
 from keys.model import NodeRange, Pointer, ShredOutcome
-from keys.ports import KeyProvider
+from keys.ports import KeyProvider, ListedKey
 from keys.providers.registry import Providers
 from keys.sealed_cover import SealedCovers
 from keys.store import KeyStore
@@ -46,36 +43,44 @@ class Destruction:
     places: Places
     covers: SealedCovers
 
-    def run(self, controller_id: str, targets: Sequence[NodeRange] = ()) -> ShredOutcome:
+    def run(
+        self, controller_id: str, targets: Sequence[NodeRange] = (), *, alone: bool = False
+    ) -> ShredOutcome:
         """Destroy every older key; return once every provider has confirmed.
 
         Args:
             controller_id: whose keys.
             targets: what the pointer's cover must not hold.
+            alone: whether the pointer's key must be the only one that is left.
 
         Raises:
-            PointerMoved: the pointer's cover still holds a target: puncture once more.
+            PointerMoved: the pointer's cover still holds a target, or a key of a later epoch is
+                left although it must not: change the epoch once more.
             DestructionUnconfirmed: some key may still exist; nothing is lost, run again.
             KeyUnavailable: the pointer's blob does not open, or too few places have it: nothing was
                 destroyed.
         """
         try:
-            return self._run(controller_id, targets)
+            return self._run(controller_id, targets, alone=alone)
         except DestructionUnconfirmed as err:
             _LOG.error("destruction is not confirmed: %s (%s)", controller_id, err)
             raise
 
-    def _run(self, controller_id: str, targets: Sequence[NodeRange]) -> ShredOutcome:
+    def _run(
+        self, controller_id: str, targets: Sequence[NodeRange], *, alone: bool
+    ) -> ShredOutcome:
         store = KeyStore(self.database)
         self._spread(store.read(controller_id))
         with self.database.transaction() as connection:
             pointer = store.hold(connection, controller_id)
             if pointer is None:
                 raise KeyUnavailable(what="key-tree", controller_id=controller_id)
-            doomed = self._others(pointer)
+            doomed = [
+                (one, key.key_id) for one, key in self._others(pointer) if _is_over(key, pointer)
+            ]
             self._prove_open(pointer, targets)
             self._destroy(doomed, pointer)
-            self._confirm(pointer)
+            self._confirm(pointer, alone=alone)
             destroyed_at = self.database.now(connection)
             store.set_destroyed(connection, controller_id, pointer.epoch - 1)
         touched = {provider.uri for provider, _ in doomed} | {pointer.provider_uri}
@@ -102,11 +107,11 @@ class Destruction:
                 what="cover", controller_id=pointer.controller_id, epoch=pointer.epoch
             ) from err
 
-    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, str]]:
+    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
         """Return every key of the controller but the pointer's own."""
         try:
             return [
-                (provider, key.key_id)
+                (provider, key)
                 for provider in self.providers
                 for key in provider.list_keys(pointer.controller_id)
                 if (provider.uri, key.key_id) != (pointer.provider_uri, pointer.key_id)
@@ -121,16 +126,22 @@ class Destruction:
         except KeyUnavailable as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
 
-    def _confirm(self, pointer: Pointer) -> None:
+    def _confirm(self, pointer: Pointer, *, alone: bool) -> None:
         """Ask each provider once more, in the session in which the pointer's key still works."""
-        left = self._others(pointer)
-        if left:
+        left = [key for _, key in self._others(pointer)]
+        if any(_is_over(key, pointer) for key in left):
             raise DestructionUnconfirmed(controller_id=pointer.controller_id, keys=len(left))
         try:
             self.covers.open(pointer).close()
         except (KeyUnavailable, KeyMissing, IntegrityFailure) as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
+        if left and alone:
+            raise PointerMoved(controller_id=pointer.controller_id, keys=len(left))
 
     def _limits(self, uris: set[str]) -> tuple[str, ...]:
         limits = {limit for one in self.providers if one.uri in uris for limit in one.limits}
         return tuple(sorted(limits))
+
+
+def _is_over(key: ListedKey, pointer: Pointer) -> bool:
+    return key.tag.epoch <= pointer.epoch

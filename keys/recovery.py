@@ -4,12 +4,12 @@ Run at start, on a timer and after a restore, under the controller's lock:
 
 - the pointer's blob opens under the pointer's key: go on at step 6 of a shred;
 - it does not: destroy nothing; among the blobs in all places that open under a living key the
-  highest epoch wins: copy it to every place, make it the pointer, go on at step 6;
+  highest epoch wins: put its cover in force under a fresh key (``change``), go on at step 6;
 - none opens: stop and raise an alarm.
 
-The pointer in a database that was restored is old; its key is destroyed, so it does not open. A
-newer key without a pointer may be an attempt that never ended: adopting it loses only leaves whose
-shredding was decided, and destroys nothing that a pointer could still need.
+The pointer in a database that was restored is old; its key is destroyed, so it does not open. The
+highest blob may be an attempt that never ended: its cover lacks only leaves whose shredding was
+decided. Its key is not taken over: somebody who slept may have it on a list of keys to destroy.
 
 Does not protect against a snapshot of the whole machine: an old key, an old blob and an old pointer
 agree with each other. Only an anchor outside can tell.
@@ -28,6 +28,7 @@ from core.errors import IntegrityFailure, OublietteError
 from core.ports import Clock
 from keys.blobs import Places
 from keys.candidates import Candidates
+from keys.change import EpochChange
 from keys.destruction import Destruction
 from keys.errors import KeyMissing, KeysLost, KeyUnavailable, PointerMoved
 from keys.lease import Leases
@@ -41,6 +42,10 @@ from keys.wrap import read_blob_head
 
 _ROUNDS: Final = 8
 _LOG: Final = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """Without a pointer there is no lease to check."""
 
 
 @dataclass(frozen=True)
@@ -152,24 +157,19 @@ class Recovery:
             raise KeyUnavailable(what="blob-place", places=list(silent))
 
     def _adopt(self, controller_id: str, before: Pointer | None) -> None:
-        after = self._candidates.highest(controller_id)
-        if after is None:
-            raise KeysLost(controller_id=controller_id)
-        _LOG.warning("pointer adopted: %s epoch %d", controller_id, after.epoch)
-        self.places.spread(controller_id, after.blob_sha256)
-        is_journaled = controller_id != self.ledger_controller_id
-        if is_journaled:
-            self.journal.prepare()
-        with self.database.transaction() as connection:
-            at = self.database.now(connection)
-            if before is None:
-                self._store.insert(connection, after, at=at)
-            else:
-                self._store.move(connection, before, after, at=at)
-            self._covers.prove_alive(after)
-            self._store.set_destroyed(connection, controller_id, min(0, after.epoch - 2))
-            if is_journaled:
-                self.journal.epoch_changed(connection, before=before, after=after, at=at)
+        with contextlib.ExitStack() as stack:
+            check = _nothing
+            if before is not None:
+                check = stack.enter_context(self._leases.hold(controller_id)).check
+            found = self._candidates.open_highest(controller_id)
+            if found is None:
+                raise KeysLost(controller_id=controller_id)
+            best, cover = found[0], stack.enter_context(found[1])
+            _LOG.warning("cover of epoch %d adopted: %s", best.epoch, controller_id)
+            journal = None if controller_id == self.ledger_controller_id else self.journal
+            change = EpochChange(self.database, self.providers, self._covers, journal)
+            key = change.next_key(controller_id, before, self.providers.at(best.provider_uri))
+            change.run(key, cover, before=before, check=check)
 
     def _tidy(self, pointer: Pointer) -> None:
         """Drop blobs of epochs that are over: their keys are destroyed, nobody can point to them.

@@ -17,7 +17,6 @@ from keys import wrap
 from keys.blob_name import check_name, name_of
 from keys.blobs import Places
 from keys.cover import Cover
-from keys.errors import KeyMissing, PointerMoved
 from keys.material import wipe, wipe_bytes
 from keys.model import Pointer
 from keys.ports import KeyProvider, KeyTag
@@ -109,18 +108,6 @@ class SealedCovers:
         return self.open_blob(
             pointer, self.places.get_any(pointer.controller_id, pointer.blob_sha256)
         )
-
-    def prove_alive(self, pointer: Pointer) -> None:
-        """Open what is about to become the pointer, in the transaction that holds its row.
-
-        Raises:
-            PointerMoved: its key was destroyed meanwhile: it must not become the pointer.
-            KeyUnavailable: provider or places do not answer: nor now.
-        """
-        try:
-            self.open(pointer).close()
-        except (KeyMissing, IntegrityFailure) as err:
-            raise PointerMoved(controller_id=pointer.controller_id) from err
 
     def open_blob(self, pointer: Pointer, blob: bytes) -> Cover:
         """Return the cover in a blob that is at hand; raises like ``open``."""

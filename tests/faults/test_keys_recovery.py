@@ -18,7 +18,7 @@ from keys.blobs import FolderPlace
 from keys.destruction import Destruction
 from keys.errors import KeysLost, KeyUnavailable, PointerMoved
 from keys.model import Pointer
-from keys.ports import KeyJournal
+from keys.ports import KeyJournal, KeyProvider, KeyTag, ListedKey
 from keys.recovery import Recovery
 from keys.store import KeyStore
 from tests.fakes.journal import StrictJournal
@@ -95,9 +95,12 @@ def test_an_old_database_does_not_bring_the_erased_back(world: KeyWorld) -> None
     with pytest.raises(KeyUnavailable, match="cover"):
         world.process().keyring.warm(world.controller_id)
     lapse(world.ports.database)
-    assert recover(world) == newest == world.pointer
+    adopted = recover(world)
+    assert adopted == world.pointer
+    assert adopted.epoch == newest.epoch + 1
+    assert keys_of(world) == {adopted.key_id}
     assert world.played() == SURVIVORS == world.reachable()
-    assert journal_of(world)[-1] == newest.key_id
+    assert journal_of(world)[-1] == adopted.key_id
     assert len(journal_of(world)) == 3
 
 
@@ -122,7 +125,7 @@ def test_an_attempt_that_never_ended_is_adopted_when_nothing_else_opens(world: K
         )
     put_back(world, old)
     lapse(world.ports.database)
-    assert recover(world).epoch == 3
+    assert recover(world).epoch == 4
     assert world.played() == SURVIVORS - {1}
     assert keys_of(world) == {world.pointer.key_id}
 
@@ -130,11 +133,10 @@ def test_an_attempt_that_never_ended_is_adopted_when_nothing_else_opens(world: K
 def test_a_pointer_whose_blob_is_gone_everywhere_gives_way_to_the_older_one(
     world: KeyWorld,
 ) -> None:
-    old, process = world.pointer, world.process()
-    process.shredder.change(world.controller_id, [leaf(ERASED)])
+    world.process().shredder.change(world.controller_id, [leaf(ERASED)])
     newest = world.pointer
     drop_current(world)
-    assert recover(world) == old == world.pointer != newest
+    assert recover(world).epoch == newest.epoch + 1
     assert world.played() == SURVIVORS | {ERASED}  # nobody was told that it is erased
     erase(world)
     assert world.played() == SURVIVORS
@@ -227,13 +229,21 @@ class TrustsTheDatabase(Recovery):
 
 
 class Sweeps(Destruction):
+    """Destroys every key that the database does not name, and looks at nothing else."""
+
+    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
+        over = KeyTag(pointer.controller_id, 0)
+        return [
+            (provider, ListedKey(key.key_id, over)) for provider, key in super()._others(pointer)
+        ]
+
     def _spread(self, pointer: Pointer) -> None:
         return
 
     def _prove_open(self, pointer: Pointer, targets: Any) -> None:
         return
 
-    def _confirm(self, pointer: Pointer) -> None:
+    def _confirm(self, pointer: Pointer, *, alone: bool) -> None:
         return
 
 
@@ -263,17 +273,22 @@ def test_a_lost_database_is_told_its_pointer_by_keys_and_blobs(
 ) -> None:
     erase(world)
     newest, again = world.pointer, emptied(world, tmp_path)
-    assert recover(again) == newest
+    adopted = recover(again)
+    assert adopted.epoch == newest.epoch + 1
+    assert keys_of(again) == {adopted.key_id}
     assert again.played() == SURVIVORS
-    assert journal_of(again) == [newest.key_id]
+    assert journal_of(again) == [adopted.key_id]
     again.ports.database.close()
 
 
 def test_making_a_tree_takes_over_what_a_lost_database_had(world: KeyWorld, tmp_path: Path) -> None:
     erase(world)
     newest, again = world.pointer, emptied(world, tmp_path)
-    assert again.process().shredder.create_tree(world.controller_id) == newest
+    made = again.process().shredder.create_tree(world.controller_id)
+    assert made.epoch == newest.epoch + 1
     assert again.played() == SURVIVORS
+    recover(again)
+    assert keys_of(again) == {made.key_id}
     again.ports.database.close()
 
 
@@ -283,10 +298,12 @@ def test_making_a_tree_that_dies_is_done_again(world: KeyWorld, step: str) -> No
     with pytest.raises(SimulatedCrash):
         world.process(fuse=Fuse(step)).shredder.create_tree(controller_id)
     pointer = world.process().shredder.create_tree(controller_id)
-    assert pointer.epoch == 1
     keyring = world.process().keyring
     keyring.warm(controller_id)
     assert keyring.holds(controller_id, 0, 0)
+    again = replace(world, controller_id=controller_id)
+    assert recover(again) == pointer
+    assert keys_of(again) == {pointer.key_id}
 
 
 # all controllers
@@ -319,7 +336,7 @@ def test_the_ledger_s_own_tree_recovers_first_and_without_its_own_help(world: Ke
     old = (world.pointer, own.pointer)
     erase(world)
     erase(own)
-    newest = (world.pointer, own.pointer)
+    newest = world.pointer
     for one, pointer in zip((world, own), old, strict=True):
         put_back(one, pointer)
     ports = world.replaced(journal=LedgerJournal(world, ledger, world.ports.journal))
@@ -327,15 +344,14 @@ def test_the_ledger_s_own_tree_recovers_first_and_without_its_own_help(world: Ke
     found = recovery.recover_all()
     assert found[0].controller_id == ledger
     assert {one.controller_id: one.pointer for one in found} == {
-        world.controller_id: newest[0],
-        ledger: newest[1],
+        world.controller_id: world.pointer,
+        ledger: own.pointer,
     }
-    assert journal_of(own)[-1] == newest[1].key_id
-    without_order = world.process(ports).recovery
-    for one, pointer in zip((world, own), old, strict=True):
-        put_back(one, pointer)
-    with pytest.raises(OublietteError):
-        without_order.recover(ledger)
+    assert world.pointer.epoch == own.pointer.epoch == newest.epoch + 1
+    assert journal_of(own)[-1] == own.pointer.key_id
+    put_back(own, old[1])
+    with pytest.raises(OublietteError):  # an entry about the tree that entries are sealed under
+        world.process(ports).recovery.recover(ledger)
 
 
 def test_one_controller_that_is_lost_does_not_stop_the_others(

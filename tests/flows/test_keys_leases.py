@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from core.db import Database
 from core.errors import DatabaseUnavailable
+from keys.change import EpochChange
 from keys.errors import KeyUnavailable, LeafPunctured, LeaseLost, PointerMoved
 from keys.keyring import Keyring
 from keys.lease import Lease, Leases
@@ -158,12 +160,29 @@ def test_the_process_that_erases_follows_at_once_and_waits_for_nobody(world: Key
     assert list(lease_rows(world).values()) == [world.pointer.key_id]
 
 
+def test_a_lease_of_the_own_process_that_ended_is_not_waited_for(
+    world: KeyWorld, clock: FakeClock
+) -> None:
+    process = world.process()
+    process.keyring.warm(world.controller_id)
+    clock.advance(31)
+    process.keyring.drop_ended()
+    process.shredder.puncture(world.controller_id, [leaf(ERASED)])  # the clock stands still
+    assert list(lease_rows(world).values()) != [world.pointer.key_id]
+    assert world.playable(process.keyring) == SURVIVORS
+
+
 class LostAnswer(Shredder):
     """Commits the pointer and loses the database's answer."""
 
-    def set_pointer(self, before: Pointer, after: Pointer) -> None:
-        super().set_pointer(before, after)
-        raise DatabaseUnavailable
+    class Change(EpochChange):
+        def set_pointer(self, before: Pointer | None, after: Pointer) -> None:
+            super().set_pointer(before, after)
+            raise DatabaseUnavailable
+
+    @cached_property
+    def _change(self) -> EpochChange:
+        return self.Change(self.database, self.providers, self._covers, self.journal)
 
 
 def test_a_lost_answer_is_read_again_and_leaves_no_older_cover_in_its_own_process(
