@@ -77,7 +77,7 @@ def _run_alone(world: World, steps: Steps) -> None:
 def _check(world: World) -> None:
     pointer = world.database.pointer
     cover = world.blobs[pointer.blob].cover
-    if not _opens(world, pointer.blob):
+    if not world.opens(pointer.blob):
         raise Violation("the pointer's blob does not open")
     for leaf, call in world.acknowledged.items():
         row = world.database.rows.get(leaf)
@@ -88,11 +88,5 @@ def _check(world: World) -> None:
         if entry.kind == "erasure-requested" and Entry("shredded", entry.call) not in world.tiles:
             raise Violation("an erasure was forgotten")
     for name, blob in world.blobs.items():
-        if name != pointer.blob and blob.epoch <= pointer.epoch and _opens(world, name):
+        if name != pointer.blob and blob.epoch <= pointer.epoch and world.opens(name):
             raise Violation("an older blob opens")
-
-
-def _opens(world: World, name: int) -> bool:
-    blob = world.blobs[name]
-    key = world.keys.get(blob.key)
-    return key is not None and key.material == blob.material

@@ -39,7 +39,7 @@ class Listening:
         else:
             pointer = world.transact(lambda base: base.pointer)
             yield
-            world.transact(lambda base: self._write_lease(base, replica.name, pointer.epoch))
+            world.transact(lambda base: self._write_lease(base, replica.name, pointer.key))
         if pointer is None:
             replica.pointer, replica.cover, replica.until = None, 0, 0
             return
@@ -58,8 +58,8 @@ class Listening:
             return None
         return self.protocol.lease(database, replica.name)
 
-    def _write_lease(self, database: Database, name: str, epoch: int) -> None:
-        database.leases[name] = (epoch, self.world.now + LEASE_S)
+    def _write_lease(self, database: Database, name: str, key: str) -> None:
+        database.leases[name] = (key, self.world.now + LEASE_S)
 
     def stream(self, replica: Replica, leaf: int) -> Steps:
         """Play one recording, batch by batch, while the lease is in force."""

@@ -48,28 +48,28 @@ class Protocol:
         self, me: str, targets: Callable[[Database], int]
     ) -> Generator[None, None, int]:
         rules = self.rules
-        for _ in range(3):
+        for _ in range(6):
             pointer = yield from self._lease_for_change(me)
-            if rules.epoch_finished_before_next:
-                yield from self.finish_epoch(pointer)
+            yield from self.finish_epoch(pointer)
             cover = self.open_pointer(pointer)
             yield
             wanted = self.world.transact(targets)
-            if not cover & wanted:
-                if rules.epoch_finished_before_certificate:
-                    yield from self.finish_epoch(pointer)
-                    yield from self._barrier(me, pointer)
-                return wanted
-            changed = yield from self.change(pointer, cover & ~wanted, pointer.epoch + 1)
-            if changed:
-                yield from self.finish_epoch(changed)
-                yield from self._barrier(me, changed)
-                return wanted
+            if cover & wanted or not self.is_alone(pointer):
+                changed = yield from self.change(pointer, cover & ~wanted)
+                if not changed:
+                    continue
+                pointer = changed
+            if rules.epoch_finished_before_certificate:
+                yield from self.finish_epoch(pointer)
+                if not self.is_alone(pointer):
+                    continue
+                yield from self._barrier(me, pointer)
+            return wanted
         raise Stop
 
     def lease(self, database: Database, me: str) -> Pointer:
         """Write a lease on the pointer's epoch, in the transaction that reads it."""
-        database.leases[me] = (database.pointer.epoch, self.world.now + LEASE_S)
+        database.leases[me] = (database.pointer.key, self.world.now + LEASE_S)
         return database.pointer
 
     def _lease_for_change(self, me: str) -> Generator[None, None, Pointer]:
@@ -94,10 +94,12 @@ class Protocol:
         return blob.cover if world.material(blob.key) == blob.material else None
 
     def change(
-        self, pointer: Pointer, cover: int, epoch: int
+        self, pointer: Pointer, cover: int, above: int = 0
     ) -> Generator[None, None, Pointer | None]:
-        """Steps 3 to 5; None when another was faster."""
+        """Steps 3 to 5, with an epoch above every living key's; None when another was faster."""
         world, rules = self.world, self.rules
+        epoch = 1 + max(pointer.epoch, above, *world.list_keys().values())
+        yield
         key = f"k{world.fresh()}" if rules.random_key_ids else f"e{epoch}"
         world.create_key(key, epoch)
         yield
@@ -114,7 +116,14 @@ class Protocol:
         if not rules.destroy_after_swap:
             yield from self._destroy_others(changed, verify=False)
         yield
-        if not self.swap(pointer, changed):
+        try:
+            is_swapped = self.swap(pointer, changed)
+        except Unknown:
+            yield
+            if not rules.unknown_commit_left_alone:
+                world.destroy_key(key)
+            raise
+        if not is_swapped:
             self._give_up(key)
             return None
         return changed
@@ -131,12 +140,13 @@ class Protocol:
             raise Stop
 
     def _give_up(self, key: str) -> None:
-        """Destroy a key that will not be used, or leave it to the next step 6: both must do."""
+        """Destroy a key that will not be used, or leave it to a later step 6: both must do."""
         if self.world.rnd.random() < 0.5:
             self.world.destroy_key(key)
 
     def swap(self, before: Pointer, after: Pointer) -> bool:
-        world, rules = self.world, self.rules
+        """Step 5: compare-and-set of the pointer, with the journal's entry."""
+        rules = self.rules
 
         def swap(database: Database) -> bool:
             if rules.swap_compares_pointer and database.pointer != before:
@@ -146,15 +156,10 @@ class Protocol:
             database.queue += (Entry("epoch-changed", after.epoch),)
             return True
 
-        try:
-            return world.transact(swap)
-        except Unknown:
-            if not rules.unknown_commit_left_alone:
-                world.destroy_key(after.key)
-            raise
+        return self.world.transact(swap)
 
     def finish_epoch(self, pointer: Pointer) -> Steps:
-        """Step 6: destroy every other key of this epoch and before, once the new one is proved."""
+        """Step 6: destroy every other key up to this epoch, once the pointer's own is proved."""
         world = self.world
         if world.transact(lambda base: base.destroyed_epoch) >= pointer.epoch:
             return
@@ -162,22 +167,26 @@ class Protocol:
         yield from self._destroy_others(pointer, verify=True)
 
     def _destroy_others(self, pointer: Pointer, *, verify: bool) -> Steps:
-        world, rules = self.world, self.rules
-        listed = world.list_keys() if rules.listed_before_verified else {}
+        world = self.world
+        listed = world.list_keys()
         yield
         if verify:
             yield from self._verify(pointer)
-        if not rules.listed_before_verified:
-            listed = world.list_keys()
         for name, epoch in sorted(listed.items()):
-            is_older = epoch <= pointer.epoch
-            if not rules.every_other_key_destroyed:
-                is_older = epoch == pointer.epoch - 1
-            if is_older and name != pointer.key:
-                world.destroy_key(name)
+            if name != pointer.key and self._is_doomed(epoch, pointer):
                 yield
+                world.destroy_key(name)
         if verify:
             world.transact(lambda base: self._confirm(base, pointer))
+
+    def _is_doomed(self, epoch: int, pointer: Pointer) -> bool:
+        if not self.rules.every_other_key_destroyed:
+            return epoch == pointer.epoch - 1
+        return epoch <= pointer.epoch or not self.rules.spares_later_epochs
+
+    def is_alone(self, pointer: Pointer) -> bool:
+        """Tell whether the provider lists the pointer's key and no other one."""
+        return not self.rules.done_only_when_alone or set(self.world.list_keys()) == {pointer.key}
 
     def _confirm(self, database: Database, pointer: Pointer) -> None:
         if database.pointer != pointer:
@@ -212,13 +221,13 @@ class Protocol:
                 yield
 
     def _barrier(self, me: str, pointer: Pointer) -> Steps:
-        """Step 7: wait until no lease of another epoch is in force; its own it gives back."""
+        """Step 7: wait until no lease on another key is in force; its own it gives back."""
         world = self.world
         world.transact(lambda base: base.leases.pop(me, None))
         yield
         while self.rules.barrier:
             leases = world.transact(lambda base: list(base.leases.values()))
-            late = [end for epoch, end in leases if epoch != pointer.epoch]
+            late = [end for key, end in leases if key != pointer.key]
             if all(end + SLACK_S <= world.now for end in late):
                 return
             yield

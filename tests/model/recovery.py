@@ -52,8 +52,7 @@ class Recovery:
         world = self.world
         if world.where(pointer.blob):
             return self.protocol.open_blob(pointer.blob) is not None
-        silent = self.rules.adopts_only_when_key_is_gone and not all(world.is_up)
-        if silent and world.material(pointer.key):
+        if not all(world.is_up) and world.material(pointer.key):
             raise Stop
         return False
 
@@ -73,8 +72,7 @@ class Recovery:
             return (
                 yield from self._reuse(pointer, Pointer(found[best].epoch, found[best].key, best))
             )
-        epoch = 1 + max(found[best].epoch, pointer.epoch)
-        changed = yield from self.protocol.change(pointer, found[best].cover, epoch)
+        changed = yield from self.protocol.change(pointer, found[best].cover, found[best].epoch)
         if not changed:
             raise Stop
         return changed

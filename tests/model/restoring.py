@@ -8,7 +8,7 @@ from tests.model.protocol import Protocol, Steps
 from tests.model.recovery import Recovery
 from tests.model.rules import Rules
 from tests.model.values import Database, Row
-from tests.model.world import LEASE_S, SLACK_S, World
+from tests.model.world import EVERY_LEAF, LEASE_S, SLACK_S, World
 
 COUNTER_JUMP: Final = 4
 
@@ -48,6 +48,8 @@ class Restoring:
             self._replay_erasures(database)
         if rules.counters_jump:
             known = [entry.leaf for entry in entries] + [leaf for leaf, _ in world.objects]
+            if rules.counters_jump_past_punctured:
+                known += self._highest_punctured()
             database.counter = max([database.counter, *(leaf + 1 for leaf in known)]) + COUNTER_JUMP
         database.attempts = {
             leaf: Row(row.call, "stored" if leaf in database.rows else "abandoned")
@@ -56,6 +58,16 @@ class Restoring:
         below = (1 << database.counter) - 1
         living = sum(1 << leaf for leaf, row in database.rows.items() if row.state != "shredded")
         database.to_release = below & ~living
+
+    def _highest_punctured(self) -> list[int]:
+        """The last dead leaf of each blob that opens: an earlier restore may have jumped far."""
+        world = self.world
+        readable = set().union(*world.places)
+        return [
+            (EVERY_LEAF & ~world.blobs[name].cover).bit_length() - 1
+            for name in readable
+            if world.opens(name)
+        ]
 
     def _replay_erasures(self, database: Database) -> None:
         for entry in self.world.tiles:

@@ -56,7 +56,7 @@ class Database:
     counter: int = 0
     rows: dict[int, Row] = field(default_factory=dict)
     attempts: dict[int, Row] = field(default_factory=dict)
-    leases: dict[str, tuple[int, int]] = field(default_factory=dict)
+    leases: dict[str, tuple[str, int]] = field(default_factory=dict)
     erasures: dict[int, str] = field(default_factory=dict)
     queue: tuple[Entry, ...] = ()
     to_release: int = 0

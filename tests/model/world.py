@@ -121,6 +121,11 @@ class World:
             place for place, held in enumerate(self.places) if self.is_up[place] and blob in held
         ]
 
+    def opens(self, blob: int) -> bool:
+        """The truth: whether a blob's key lives."""
+        key = self.keys.get(self.blobs[blob].key)
+        return key is not None and key.material == self.blobs[blob].material
+
     # database
 
     def transact(self, change: Callable[[Database], Result]) -> Result:
@@ -183,8 +188,7 @@ class World:
         self.changed = False
         survives = not self.survivors
         for name, blob in self.blobs.items():
-            key = self.keys.get(blob.key)
-            if key is None or key.material != blob.material:
+            if not self.opens(name):
                 continue
             if blob.cover & self.certified:
                 raise Violation("an old copy opens an erased recording")
