@@ -10,6 +10,8 @@ import pytest
 from core.db import Database
 from core.errors import InvalidRequest
 from keys.errors import LeafPunctured
+from keys.model import NodeRange
+from keys.store import KeyStore
 from retention.certificate import verify_certificate
 from retention.errors import (
     CertificatePending,
@@ -140,6 +142,21 @@ def test_no_certificate_before_the_covering_checkpoint(vault: RetentionVault) ->
         vault.erase.certificate(vault.dpo, planned.id)
     vault.sequencer.run_once()
     assert vault.erase.certificate(vault.dpo, planned.id)
+
+
+def test_no_certificate_names_a_living_key_as_destroyed(vault: RetentionVault) -> None:
+    dead, neighbour = vault.deposit(), vault.deposit()
+    row = vault.stack.recording(dead)
+    leaf = NodeRange.leaf(row.prefix, row.leaf_index)
+    vault.stack.shredder.puncture(row.controller_id, [leaf])
+    done = vault.erase_all(Target.recordings((dead,)))
+    text = vault.erase.certificate(vault.dpo, done.id)
+    facts = verify_certificate(text, vault.signer.vkey)
+    living = KeyStore(vault.database).read(row.controller_id)
+    assert facts.destroyed_key_ids
+    assert living.key_id not in facts.destroyed_key_ids
+    assert facts.epoch_after == facts.epoch_before + 1
+    assert vault.plays(neighbour) == call()
 
 
 def test_a_list_leaves_protected_recordings_alone_and_says_why(vault: RetentionVault) -> None:
