@@ -211,12 +211,7 @@ def _checked(entry: Mapping[str, Any], recording_id: str, vkeys: Sequence[str]) 
     )
     if event["recording"] != recording_id or event["type"] not in _TYPES:
         raise IntegrityFailure(what="listens-entry")
-    for shown, commit, committed in (
-        (entry["name"], commit_name, event["actor"]["subject"]),
-        (entry["reason"], commit_narrative, event["narrative"]),
-    ):
-        if shown is not None and commit(*map(read_base64, shown)).hex() != committed:
-            raise IntegrityFailure(what="listens-words")
+    _check_openings(entry, event)
     proof = entry["proof"]
     return ShownListen(
         entry_id=event["entry"],
@@ -231,6 +226,16 @@ def _checked(entry: Mapping[str, Any], recording_id: str, vkeys: Sequence[str]) 
         delivered_ms=event["facts"].get("delivered_ms"),
         ledger_size=None if proof is None else verify_proof(proof, leaf, *vkeys).size,
     )
+
+
+def _check_openings(entry: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+    """Compare name and words, where they are shown, with what the text commits to."""
+    for shown, commit, committed in (
+        (entry["name"], commit_name, event["actor"]["subject"]),
+        (entry["reason"], commit_narrative, event["narrative"]),
+    ):
+        if shown is not None and commit(*map(read_base64, shown)).hex() != committed:
+            raise IntegrityFailure(what="listens-words")
 
 
 def _opening(salt: bytes, words: str) -> list[str]:

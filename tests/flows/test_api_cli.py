@@ -266,6 +266,13 @@ def test_an_operators_first_hour(own: Run, tmp_path: Path) -> None:
     assert report["origin"] == made["origin"]
     outside = own("verify", "--from", str(tmp_path / "data" / "ledger"), "--key", made["vkey"])
     assert f"entries: {report['entries']}" in outside.stdout
+    line = own("anchor-line").stdout
+    assert line.startswith(made["origin"] + " ")
+    own("verify", "--known", line)
+    (tmp_path / "kept").write_text(line)
+    own("verify", "--known", str(tmp_path / "kept"))
+    written_down = line.rpartition(" ")[0]
+    own("verify", "--known", written_down.replace(" ", " 9", 1), code=1)
     assert parsed(own("sweep", "--json"))["overdue"] == 0
     findings = parsed(own("doctor", "--json"))["findings"]
     assert "fail" not in {one["verdict"] for one in findings}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ def test_a_file_holds_lines_and_notes_among_other_words(signer: NoteSigner) -> N
     proof = f"c2sp.org/tlog-proof@v1\nindex 3\n\n{notes[1]}"
     text = f"kept on Monday\n{checkpoint_line(notes[0])}\n\n{proof}\n{notes[2]}"
     assert sorted(one.size for one in read_known(text, signer.vkey)) == [5, 6, 7]
+
+
+def test_a_checkpoint_within_json_is_found(signer: NoteSigner) -> None:
+    proof = f"c2sp.org/tlog-proof@v1\nindex 3\n\n{sign_checkpoint(signer, 6, bytes(32))}"
+    text = "words\n\n" + json.dumps({"proof": proof}, ensure_ascii=False) + "\n"
+    assert [one.size for one in read_known(text, signer.vkey)] == [6]
 
 
 def other(signer: NoteSigner, tmp_path: Path, name: str = ORIGIN) -> str:
