@@ -90,14 +90,16 @@ class Player:
             RecordingErased: its leaf is gone.
             KeyUnavailable, LeaseLost, StoreUnavailable, ObjectMissing: nothing is sent.
         """
-        audio = OpenAudio(self, admission, self.prove(admission), first=first, last=last)
+        self.keyring.warm(admission.heard.recording.controller_id)
+        reader = AudioReader(self.keyring, self.store, admission.heard.sealed)
+        audio = OpenAudio(self, admission, reader, first=first, last=last)
         try:
             audio.open_first()
         except LeafPunctured as err:
             raise RecordingErased(recording_id=admission.heard.recording.id) from err
         return audio
 
-    def prove(self, admission: Admission) -> AudioReader:
+    def prove(self, admission: Admission) -> None:
         """Show that object and row belong together and how long the audio is: enough for HEAD.
 
         Raises:
@@ -109,7 +111,6 @@ class Player:
             reader.prove()
         except LeafPunctured as err:
             raise RecordingErased(recording_id=admission.heard.recording.id) from err
-        return reader
 
     def check_running(self, admission: Admission) -> None:
         """Look again whether a running stream may go on.
@@ -149,7 +150,7 @@ class OpenAudio:
     def __init__(
         self, player: Player, admission: Admission, reader: AudioReader, *, first: int, last: int
     ) -> None:
-        """Take a proven reader and the inclusive clear range to play."""
+        """Take a reader and the inclusive clear range to play."""
         self._player = player
         self._admission = admission
         self._reader = reader
@@ -162,8 +163,13 @@ class OpenAudio:
         self._unchecked_bytes = 0
 
     def open_first(self) -> None:
-        """Open the first batch, so that a damaged first chunk is an error and not a cut."""
-        self._batch = self._read(FIRST_BATCH_BYTES)
+        """Prove the length and open the first batch: damage there is an error and not a cut."""
+        if self._next <= self._last:
+            end = min(self._next + FIRST_BATCH_BYTES - 1, self._last)
+            self._batch = self._reader.prove_and_read(self._next, end)
+            self._next = end + 1
+        else:
+            self._reader.prove()
         ticket = self._admission.ticket
         self._stream = self._player.streams.begin(
             ticket.id,

@@ -63,20 +63,22 @@ class AudioReader:
             LeafPunctured, LeaseLost, KeyUnavailable: no key.
             ObjectMissing, StoreUnavailable: no object.
         """
-        sealed = self._sealed
-        object_bytes = self._store.size(sealed.object_key)
-        if object_bytes != object_size(sealed.clear_bytes):
-            raise IntegrityFailure(what="object-size")
-        start = self._store.read(sealed.object_key, 0, HEADER_BYTES + HEAD_BYTES)
-        decode_header(start[:HEADER_BYTES]).check_subject(sealed.subject)
-        self._head = start[HEADER_BYTES:]
-        dek = self._keyring.unwrap_dek(sealed.subject, sealed.wrapped_dek)
+        object_bytes = self._look_at_head()
+        dek = self._keyring.unwrap_dek(self._sealed.subject, self._sealed.wrapped_dek)
         with dek, self._opener(dek, object_bytes=object_bytes) as opener:
-            span = opener.last_chunk_span()
-            opener.open_last(
-                self._store.read(sealed.object_key, span.object_offset, span.length_bytes)
-            )
-            self._proof = opener.proof
+            self._prove_with(opener)
+
+    def prove_and_read(self, first: int, last: int) -> bytes:
+        """Do what ``prove`` and one ``read`` do, with one look at the key instead of two.
+
+        Raises:
+            As both do.
+        """
+        object_bytes = self._look_at_head()
+        dek = self._keyring.unwrap_dek(self._sealed.subject, self._sealed.wrapped_dek)
+        with dek, self._opener(dek, object_bytes=object_bytes) as opener:
+            self._prove_with(opener)
+            return self._read_with(opener, first, last)
 
     def read(self, first: int, last: int) -> bytes:
         """Return the clear bytes ``first`` to ``last`` inclusive, each chunk authenticated.
@@ -87,12 +89,31 @@ class AudioReader:
         """
         if self._proof is None:
             raise IntegrityFailure(what="length-unproven")
-        sealed = self._sealed
-        dek = self._keyring.unwrap_dek(sealed.subject, sealed.wrapped_dek)
+        dek = self._keyring.unwrap_dek(self._sealed.subject, self._sealed.wrapped_dek)
         with dek, self._opener(dek, proof=self._proof) as opener:
-            span = opener.span(first, last)
-            run = self._store.read(sealed.object_key, span.object_offset, span.length_bytes)
-            clear = opener.open_chunks(span.first_chunk, run)
+            return self._read_with(opener, first, last)
+
+    def _look_at_head(self) -> int:
+        """Check what needs no key; return the object's size."""
+        sealed = self._sealed
+        object_bytes = self._store.size(sealed.object_key)
+        if object_bytes != object_size(sealed.clear_bytes):
+            raise IntegrityFailure(what="object-size")
+        start = self._store.read(sealed.object_key, 0, HEADER_BYTES + HEAD_BYTES)
+        decode_header(start[:HEADER_BYTES]).check_subject(sealed.subject)
+        self._head = start[HEADER_BYTES:]
+        return object_bytes
+
+    def _prove_with(self, opener: RangeOpener) -> None:
+        span = opener.last_chunk_span()
+        sealed = self._store.read(self._sealed.object_key, span.object_offset, span.length_bytes)
+        opener.open_last(sealed)
+        self._proof = opener.proof
+
+    def _read_with(self, opener: RangeOpener, first: int, last: int) -> bytes:
+        span = opener.span(first, last)
+        run = self._store.read(self._sealed.object_key, span.object_offset, span.length_bytes)
+        clear = opener.open_chunks(span.first_chunk, run)
         return clear[span.skip_bytes : span.skip_bytes + span.take_bytes]
 
     def _opener(
