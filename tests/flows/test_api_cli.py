@@ -137,6 +137,27 @@ def test_listen_writes_the_sound_and_closes_the_listen(
     assert refused.stdout_bytes == b""
 
 
+def test_the_ledger_is_read_exported_and_given_out(
+    run: Run, campaign: str, tmp_path: Path, served: Made
+) -> None:
+    recording = deposited(run, campaign, tmp_path)
+    words = ("--purpose", "quality-control", "--reason", "Monthly quality review")
+    run("listen", recording, *words, "--output", str(tmp_path / "heard"))
+    asked = ("audit", "--campaign", campaign, "--type", "listen-granted")
+    [entry] = parsed(run(*asked, "--json"))["items"]
+    assert (entry["recording_id"], entry["reason"]) == (recording, "Monthly quality review")
+    assert recording in run(*asked).stdout
+    exported = run(*asked, "--export", "csv").stdout
+    assert '"Monthly quality review"' in exported
+    run(*asked, "--export", "xls", code=2)
+    file = tmp_path / "receipts"
+    run("receipts", recording, "--output", str(file))
+    key = served.service.ports.signer.vkey
+    assert recording in run("verify-receipts", str(file), "--key", key).stdout
+    file.write_text(file.read_text().replace("quality-control", "training", 1))
+    run("verify-receipts", str(file), "--key", key, code=1)
+
+
 def test_search_finds_a_person(run: Run, campaign: str, tmp_path: Path) -> None:
     recording = deposited(run, campaign, tmp_path, contact_number="+33 1 99 00 56 78")
     found = run(
