@@ -52,7 +52,7 @@ test: .venv/ready
 	$(PYTEST) -m "not prove" $(ARGS)
 
 prove: .venv/ready
-	$(PYTEST) --timeout 900 -m prove $(ARGS)
+	$(PYTEST) --dist worksteal --timeout 900 -m prove $(ARGS)
 
 bench: .venv/ready
 	@.venv/bin/python -m bench $(ARGS)
