@@ -103,7 +103,12 @@ def leaves(prefix: int, first: int, end: int) -> Iterator[NodeRange]:
     return tree.nodes_between(start + first, start + end)
 
 
-def jump_counters(connection: Connection, controller_id: str, seen: Mapping[int, int]) -> None:
+def jump_counters(
+    connection: Connection,
+    controller_id: str,
+    seen: Mapping[int, int],
+    reached: Mapping[int, int] | None = None,
+) -> None:
     """Move every counter past what an older database may have forgotten to count.
 
     Args:
@@ -111,14 +116,19 @@ def jump_counters(connection: Connection, controller_id: str, seen: Mapping[int,
         controller_id: whose counters.
         seen: for each prefix met in deposit entries and object headers the highest index met (-1
             for a prefix without any).
+        reached: ``Keyring.reached``: indexes that were punctured and left no other trace, by an
+            earlier restore say, must not be handed out again: they are dead.
 
     A repeated call jumps again, which costs numbers and nothing else. Counters end at their limit.
     """
     counters = next_indexes(connection, controller_id)
-    for prefix, index in seen.items():
+    least = {prefix: index + 1 for prefix, index in seen.items()}
+    for prefix, index in (reached or {}).items():
+        least[prefix] = max(least.get(prefix, 0), index)
+    for prefix, index in least.items():
         if prefix not in counters:
             _begin(connection, controller_id, prefix, next_index=0)
-        counters[prefix] = max(counters.get(prefix, 0), index + 1)
+        counters[prefix] = max(counters.get(prefix, 0), index)
     for prefix, next_index in counters.items():
         connection.execute(
             key_counters.update()

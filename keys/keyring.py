@@ -29,7 +29,7 @@ from keys.cover import Cover
 from keys.holding import Holding
 from keys.lease import LEASE_S, SPARE_S, Leases
 from keys.material import Dek, wipe
-from keys.model import NodeRange, Pointer, Subject
+from keys.model import PREFIX_BITS, NodeRange, Pointer, Subject
 from keys.providers.registry import Providers
 from keys.renewal import Renewal
 from keys.sealed_cover import SealedCovers
@@ -116,6 +116,15 @@ class Keyring:
         """Tell whether any leaf below ``node`` is alive in the current cover."""
         with self._use(controller_id) as cover:
             return cover.holds_any(node)
+
+    def reached(self, controller_id: str) -> dict[int, int]:
+        """Return, for each prefix with a punctured leaf, the index from which on none is.
+
+        What ``jump_counters`` needs after a restore; about a second, during which others wait.
+        """
+        with self._use(controller_id) as cover:
+            found = ((prefix, cover.alive_from(prefix)) for prefix in range(1 << PREFIX_BITS))
+            return {prefix: index for prefix, index in found if index}
 
     def check(self, controller_id: str) -> None:
         """Return while a lease is in force.

@@ -159,9 +159,11 @@ class Restore:
         report.set_aside = found.set_aside
         report.missing_objects = found.missing
         for controller_id in controller_ids:
+            self.keyring.warm(controller_id)
+            reached = self.keyring.reached(controller_id)
             with self.database.transaction() as connection:
                 seen = found.highest_indexes.get(controller_id, {})
-                jump_counters(connection, controller_id, seen)
+                jump_counters(connection, controller_id, seen, reached)
 
     def _recover(self) -> dict[str, int]:
         """Adopt the newest key material of every tree, without the ledger's help."""

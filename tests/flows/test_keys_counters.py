@@ -82,6 +82,23 @@ def test_counters_jump_past_everything_that_was_seen(database: Database, world: 
     }
 
 
+def test_counters_jump_past_what_only_the_cover_remembers(
+    database: Database, world: KeyWorld
+) -> None:
+    process = world.process()
+    targets = [NodeRange.leaf(2, 5_000_000), NodeRange.campaign(900), NodeRange.leaf(2, 7)]
+    process.shredder.puncture(world.controller_id, targets)
+    process.keyring.warm(world.controller_id)
+    reached = process.keyring.reached(world.controller_id)
+    assert reached == {2: 5_000_001, 900: RESERVED_FROM}
+    with database.transaction() as connection:
+        take_prefix(connection, world.controller_id)
+        jump_counters(connection, world.controller_id, {2: 9}, reached)
+        assert take_index(connection, world.controller_id, 2) == 5_000_001 + INDEX_JUMP
+        assert take_prefix(connection, world.controller_id) == 901 + PREFIX_JUMP
+    process.keyring.close()
+
+
 def test_a_jump_ends_at_the_limits(database: Database, world: KeyWorld) -> None:
     from keys.errors import IndexesExhausted
 
