@@ -26,6 +26,7 @@ from core.db import Database, metadata, open_database
 from core.migrate import migrate
 from tests.fakes.clock import FakeClock
 from tests.fakes.object_store import MemoryStore
+from tests.foreign_verifiers import compile_go
 from tests.services import servers as real
 from tests.services.faultproxy import FaultProxy
 from tests.services.servers import S3Server, Servers
@@ -64,6 +65,14 @@ def need(start: Callable[[], T]) -> T:
         if REQUIRED == "all":
             pytest.fail(f"missing and required: {err}", pytrace=False)
         pytest.skip(f"not on this machine: {err}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests counted (``record_property("counts", ...)``), in CI too."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties if report.when == "call" else []:
+            if name == "counts":
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
 
 
 @pytest.fixture(scope="session")
@@ -225,6 +234,12 @@ def call_audio(servers: Servers) -> Path:
 def helm(servers: Servers) -> Path:
     """Return a real helm binary."""
     return need(servers.helm)
+
+
+@pytest.fixture(scope="session")
+def go_verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the program of ``docs/ledger.md``, compiled from there."""
+    return need(lambda: compile_go(tmp_path_factory.mktemp("go")))
 
 
 @pytest.fixture(scope="session")
