@@ -21,7 +21,7 @@ from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_b
 from api.settings import Settings, load_settings
 from vault.access import ROLES
 
-Key = Annotated[str, typer.Option("--key", help="The verifier key, or @FILE that holds it.")]
+Key = Annotated[str, typer.Option("--key", help="The verifier key, or @FILE with one a line.")]
 TextFile = Annotated[Path, typer.Argument(help="The file to verify.", exists=True, dir_okay=False)]
 
 
@@ -140,6 +140,18 @@ def anchor_line(*, as_json: AsJson = False) -> None:
     with ending_well():
         line = _operate().anchor_line(_settings())
     show({"line": line}, as_json=as_json, lines=[line])
+
+
+def rotate_signing_key(*, as_json: AsJson = False) -> None:
+    """Sign with a new key from now on; stop every server of the vault first."""
+    with ending_well():
+        made = _operate().rotate_signing_key(_settings())
+    lines = [
+        f"entry: {made['entry_id']}",
+        f"verifier key of before, to keep for what it signed: {made['old_vkey']}",
+        f"verifier key, to write down and give to auditors: {made['vkey']}",
+    ]
+    show(made, as_json=as_json, lines=lines)
 
 
 def verify_certificate(file: TextFile, key: Key, *, as_json: AsJson = False) -> None:

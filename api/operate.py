@@ -27,6 +27,7 @@ from retention.certificate import verify_certificate
 from vault.ledger.checkpoint import Checkpoint
 from vault.ledger.known import checkpoint_line, read_known
 from vault.ledger.reader import open_source
+from vault.ledger.rotate import rotate
 from vault.ledger.verify import VerifyReport
 from vault.ledger.verify import verify as verify_ledger
 from vault.listen_receipts import verify_listens
@@ -93,7 +94,7 @@ def verify(settings: Settings, key: str, tell: ToldOf, kept: Sequence[str]) -> d
     service = assemble(open_ports(settings), settings)
     try:
         service.keyring.warm(service.ports.vault.ledger_controller_id)
-        vkeys = (key,) if key else service.sequencer.vkeys
+        vkeys = tuple(key.split()) or service.sequencer.vkeys
         anchored = service.anchoring.last_known()
         report = verify_ledger(
             open_source(settings.ledger_uri),
@@ -117,7 +118,8 @@ def verify_files(
     ``token`` goes to an ``http(s)://`` source: a vault's own ``/v1/ledger`` asks for one.
     """
     files = open_source(source, token=token)
-    return _verified(verify_ledger(files, key, known=_known(kept, key), progress=tell))
+    vkeys = key.split()
+    return _verified(verify_ledger(files, *vkeys, known=_known(kept, *vkeys), progress=tell))
 
 
 def anchor_line(settings: Settings) -> str:
@@ -137,25 +139,37 @@ def anchor_line(settings: Settings) -> str:
     return checkpoint_line(published.note)
 
 
+def rotate_signing_key(settings: Settings) -> dict[str, Any]:
+    """Put a new signing key in place, with no server on the vault."""
+    configure_logging()
+    service = assemble(open_ports(settings), settings)
+    try:
+        service.claim.take()
+        service.open_up()
+        return asdict(rotate(service.sequencer, settings.signing_key_uri))
+    finally:
+        service.stop()
+
+
 def _known(kept: Sequence[str], *vkeys: str) -> list[Checkpoint]:
     return [one for text in kept for one in read_known(text, *vkeys)]
 
 
 def certificate(text: str, key: str) -> dict[str, Any]:
     """Verify an erasure's certificate; return what it proves."""
-    return asdict(verify_certificate(text, key))
+    return asdict(verify_certificate(text, *key.split()))
 
 
 def receipt(text: str, key: str) -> dict[str, Any]:
     """Verify a deposit's receipt; return what it proves."""
-    facts = verify_receipt(text, key)
+    facts = verify_receipt(text, *key.split())
     size = None if facts.checkpoint is None else facts.checkpoint.size
     return {"day": facts.leaf.day.isoformat(), "event": facts.event, "ledger_size": size}
 
 
 def receipts(text: str, key: str) -> dict[str, Any]:
     """Verify the file of a recording's listens; return what it proves, and lines for people."""
-    facts = verify_listens(text, key)
+    facts = verify_listens(text, *key.split())
     head, _, _ = text.partition("\n{")
     unproven = sum(one.ledger_size is None for one in facts.entries)
     lines = [*head.splitlines(), f"verified: {len(facts.entries)} entries, {unproven} unproven"]

@@ -28,7 +28,7 @@ def load_secret(uri: str, name: str) -> bytes:
         IntegrityFailure: it is not 32 bytes, or anyone on the machine may read it.
     """
     try:
-        return _read(_folder(uri) / name)
+        return _read(local_folder(uri) / name)
     except FileNotFoundError as err:
         raise KeyMissing(file=name) from err
     except OSError as err:
@@ -42,7 +42,7 @@ def load_or_create_secret(uri: str, name: str) -> bytes:
         KeyUnavailable: the folder cannot be read or written.
         IntegrityFailure: the file is not 32 bytes, or anyone on the machine may read it.
     """
-    folder = _folder(uri)
+    folder = local_folder(uri)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (folder / name).exists():
@@ -52,7 +52,24 @@ def load_or_create_secret(uri: str, name: str) -> bytes:
         raise KeyUnavailable(file=name) from err
 
 
-def _folder(uri: str) -> Path:
+def promote_secret(uri: str, name: str, final_name: str) -> None:
+    """Put the secret ``name`` in the place of ``final_name``, whose old content is gone then.
+
+    Raises:
+        KeyMissing: there is no ``name``. KeyUnavailable: the folder cannot be written.
+    """
+    folder = local_folder(uri)
+    try:
+        (folder / name).replace(folder / final_name)
+        sync_folder(folder)
+    except FileNotFoundError as err:
+        raise KeyMissing(file=name) from err
+    except OSError as err:
+        raise KeyUnavailable(file=name) from err
+
+
+def local_folder(uri: str) -> Path:
+    """Return the folder of a ``local:<folder>`` address."""
     if not uri.startswith(_SCHEME) or len(uri) == len(_SCHEME):
         raise InvalidRequest(what="signing-key-uri")
     return Path(uri.removeprefix(_SCHEME))
@@ -85,10 +102,11 @@ def _create(folder: Path, name: str) -> None:
         pass  # another process was first: its key is the key
     finally:
         temporary.unlink()
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -12,7 +12,8 @@ Two files of 32 random bytes, mode 0600, stand in the folder of a ``local:`` add
 epoch keys and never among them: ``signing.key`` (an Ed25519 seed) and ``pseudonym.key``.
 
 Does not protect against: whoever reads ``signing.key`` signs in the vault's name; only an outside
-anchor shows that. Losing ``pseudonym.key`` gives every actor a new pseudonym, nothing worse.
+anchor shows that. A rotated key is gone from here, but whoever stole it before still signs with it.
+Losing ``pseudonym.key`` gives every actor a new pseudonym, nothing worse.
 
 Source: C2SP signed-note; RFC 8032; RFC 2104.
 """
@@ -24,8 +25,8 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -34,9 +35,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from core import ids
 from core.errors import IntegrityFailure, InvalidRequest
 from keys import labels
-from keys.secret_file import load_or_create_secret, load_secret
+from keys.secret_file import load_or_create_secret, load_secret, promote_secret
+from keys.vkey_file import read_old_vkeys, write_old_vkeys
 
 SIGNING_KEY_FILE: Final = "signing.key"
+NEXT_KEY_FILE: Final = "signing.next.key"
 PSEUDONYM_KEY_FILE: Final = "pseudonym.key"
 NOTE_CHARACTERS_MAX: Final = 4 * 1024 * 1024
 SIGNATURES_MAX: Final = 32
@@ -54,10 +57,14 @@ class NoteSigner:
 
     Attributes:
         name: the key's name, for a ledger its origin; no spaces, no plus sign.
+        old_vkeys: verifier keys of before a rotation, newest first.
+        outgoing: signs as well, while this key takes over from it.
     """
 
     name: str
     _key: Ed25519PrivateKey = field(repr=False)
+    old_vkeys: tuple[str, ...] = ()
+    outgoing: NoteSigner | None = None
 
     @classmethod
     def load(cls, uri: str, name: str) -> NoteSigner:
@@ -67,7 +74,7 @@ class NoteSigner:
             KeyMissing: there is none. KeyUnavailable: the folder cannot be read.
             IntegrityFailure: the file is not 32 bytes, or others may read it.
         """
-        return cls._from_seed(load_secret(uri, SIGNING_KEY_FILE), name)
+        return cls._from_seed(load_secret(uri, SIGNING_KEY_FILE), name, read_old_vkeys(uri))
 
     @classmethod
     def load_or_create(cls, uri: str, name: str) -> NoteSigner:
@@ -79,11 +86,43 @@ class NoteSigner:
             KeyUnavailable: the folder cannot be read or written.
             IntegrityFailure: the file is not 32 bytes, or others may read it.
         """
-        return cls._from_seed(load_or_create_secret(uri, SIGNING_KEY_FILE), name)
+        seed = load_or_create_secret(uri, SIGNING_KEY_FILE)
+        return cls._from_seed(seed, name, read_old_vkeys(uri))
 
     @classmethod
-    def _from_seed(cls, seed: bytes, name: str) -> NoteSigner:
-        return cls(_check_name(name), Ed25519PrivateKey.from_private_bytes(seed))
+    def _from_seed(cls, seed: bytes, name: str, old_vkeys: Sequence[str]) -> NoteSigner:
+        signer = cls(_check_name(name), Ed25519PrivateKey.from_private_bytes(seed))
+        old = tuple(one for one in old_vkeys if one != signer.vkey)
+        for one in old:
+            _read_vkey(one)
+        return replace(signer, old_vkeys=old)
+
+    def successor(self, uri: str) -> NoteSigner:
+        """Return the key that takes over from this one, made when there is none waiting.
+
+        Its notes carry this key's signature too, until ``hand_over`` has put it in place.
+
+        Raises:
+            As ``load_or_create``.
+        """
+        seed = load_or_create_secret(uri, NEXT_KEY_FILE)
+        new = self._from_seed(seed, self.name, self.vkeys)
+        return replace(new, outgoing=self)
+
+    def hand_over(self, uri: str) -> NoteSigner:
+        """Put a successor in place; the key it took over from is destroyed, its vkey is kept.
+
+        Raises:
+            KeyMissing: it is in place already. KeyUnavailable: the folder cannot be written.
+        """
+        write_old_vkeys(uri, self.old_vkeys)
+        promote_secret(uri, NEXT_KEY_FILE, SIGNING_KEY_FILE)
+        return replace(self, outgoing=None)
+
+    @property
+    def vkeys(self) -> tuple[str, ...]:
+        """Return every verifier key whose notes are this vault's, newest first."""
+        return (self.vkey, *self.old_vkeys)
 
     @property
     def vkey(self) -> str:
@@ -106,7 +145,8 @@ class NoteSigner:
             raise InvalidRequest(what="note-text") from err
         typed = bytes([ED25519]) + self._key.public_key().public_bytes_raw()
         line = base64.b64encode(_key_id(self.name, typed) + signature).decode("ascii")
-        return f"{text}\n— {self.name} {line}\n"
+        also = self.outgoing.sign(text)[len(text) + 1 :] if self.outgoing else ""
+        return f"{text}\n— {self.name} {line}\n{also}"
 
 
 def verify_note(note: str, *vkeys: str) -> str:

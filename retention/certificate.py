@@ -87,21 +87,21 @@ def write(facts: Mapping[str, Any]) -> str:
     return "\n".join([*head, words.french(facts), "", words.english(facts), "", machine, ""])
 
 
-def verify_certificate(text: str, vkey: str) -> CertificateFacts:
+def verify_certificate(text: str, *vkeys: str) -> CertificateFacts:
     """Check a certificate offline and return what it proves.
 
     Args:
         text: the whole signed text.
-        vkey: the vault's verifier key.
+        vkeys: the vault's verifier keys (after a rotation the old ones too).
 
     Raises:
         CertificateInvalid: facts name the first thing that does not hold.
     """
     try:
-        body = verify_note(text, vkey)
+        body = verify_note(text, *vkeys)
         facts = _read(body)
         event = _check_entry(facts)
-        checkpoint = verify_proof(facts["proof"], bytes.fromhex(facts["entry"]["leaf"]), vkey)
+        checkpoint = verify_proof(facts["proof"], bytes.fromhex(facts["entry"]["leaf"]), *vkeys)
     except (OublietteError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise CertificateInvalid(what=_what(err)) from err
     if checkpoint.origin != facts["origin"]:

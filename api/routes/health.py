@@ -54,5 +54,6 @@ async def version() -> Version:
     response_class=PlainTextResponse,
 )
 def verifier_key(request: Request) -> Any:
-    """Return the C2SP verifier key of this vault."""
-    return PlainTextResponse(request.app.state.service.ports.signer.vkey + "\n")
+    """Return the C2SP verifier keys of this vault, one a line: the one that signs now is first."""
+    vkeys = request.app.state.service.ports.signer.vkeys
+    return PlainTextResponse("".join(f"{one}\n" for one in vkeys))

@@ -63,7 +63,7 @@ class Sequencer:
         store: the ledger's own folder or bucket prefix, beside the database.
         signer: its name is the ledger's origin.
         ledger: wakes this sequencer, and opens texts that are adopted.
-        old_vkeys: verifier keys of before a rotation.
+        old_vkeys: more verifier keys whose checkpoints are this ledger's.
         report: is told of every error that ended a round; the next round tries again.
     """
 
@@ -79,7 +79,7 @@ class Sequencer:
     @property
     def vkeys(self) -> tuple[str, ...]:
         """Return every verifier key whose checkpoints are this ledger's."""
-        return (self.signer.vkey, *self.old_vkeys)
+        return (*self.signer.vkeys, *self.old_vkeys)
 
     @property
     def publisher(self) -> Publisher:
