@@ -89,10 +89,16 @@ def doctor(*, as_json: AsJson = False) -> None:
         raise typer.Exit(REFUSED)
 
 
-def sweep(*, as_json: AsJson = False) -> None:
+def sweep(
+    *,
+    trust_clock: Annotated[
+        bool, typer.Option("--trust-clock", help="The clock is right: no sweep ran for a month.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run the sweep once: what is past its retention ends, what was left undone is finished."""
     with ending_well(), progress_bar() as bar:
-        report = _operate().sweep(_settings(), _parts(bar))
+        report = _operate().sweep(_settings(), _parts(bar), trust_clock=trust_clock)
     show(report, as_json=as_json)
     if report["failures"]:
         raise typer.Exit(REFUSED)

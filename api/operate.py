@@ -70,10 +70,10 @@ def doctor(settings: Settings) -> list[dict[str, str]]:
     return [asdict(one) for one in examine(settings)]
 
 
-def sweep(settings: Settings, tell: Told) -> dict[str, Any]:
+def sweep(settings: Settings, tell: Told, *, trust_clock: bool) -> dict[str, Any]:
     """Run the sweep once, and finish what it began."""
     with _opened(settings) as service:
-        report = service.sweep.run(tell)
+        report = service.sweep.run(tell, trust_clock=trust_clock)
         service.erase.resume_all()
     return asdict(report)
 

@@ -48,6 +48,7 @@ STATUS: Final[Mapping[str, int]] = {
     "campaign-conflict": 409,
     "campaign-not-open": 409,
     "certificate-pending": 409,
+    "clock-doubtful": 409,
     "country-not-allowed": 409,
     "deposit-in-progress": 409,
     "deposit-lost": 409,

@@ -206,10 +206,13 @@ class Erase:
             _LOG.warning("erasure-rerun-waits", extra={"code": err.code})
 
     def _try(self, erasure_id: str) -> None:
+        about = {"erasure_id": erasure_id}
         try:
             self.run(erasure_id)
         except OublietteError as err:
-            _LOG.warning("erasure-waits", extra={"erasure": erasure_id, "code": err.code})
+            _LOG.warning("erasure-waits", extra=about | {"code": err.code})
+        except Exception:  # noqa: BLE001 - a broken one must not keep the others waiting
+            _LOG.exception("erasure-broke", extra=about)
 
     def _verdict(
         self, connection: Connection, actor: Actor, erasure: Erasure

@@ -51,6 +51,13 @@ class BrakeEngaged(RetentionError):
     title = "More recordings are due than expected; an officer must release the erasure."
 
 
+class ClockDoubtful(RetentionError):
+    """The database's clock is far beyond what was believed last; nothing ends by it."""
+
+    code = "clock-doubtful"
+    title = "The database's clock is far ahead of the last sweep; nothing was ended by it."
+
+
 class ErasureNotFound(RetentionError):
     """No such erasure within the actor's controller."""
 

@@ -46,7 +46,7 @@ class ShredStep:
                 # every target was gone before step 1: nothing destroyed the key that it noted
                 outcome = self.shredder.renew_epoch(erasure.controller_id)
         except KeysError as err:
-            facts = {"erasure": erasure.id, "code": err.code}
+            facts = {"erasure_id": erasure.id, "code": err.code}
             _LOG.exception("key-provider-waits", extra=facts)
             self._move(erasure.id, "waiting-key-provider")
             return False

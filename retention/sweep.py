@@ -4,7 +4,8 @@ In order: what earlier runs left unfinished; tickets that ended; recordings past
 attempts, indexes, weeks and numbers whose time has come; months of the ledger; objects whose keys
 are gone. One part that fails is named in the report and does not stop the others.
 
-A controller whose restore waits for its officer's release is left alone altogether.
+A controller whose restore waits for its officer's release is left alone altogether; and nothing
+ends by time while the database's clock is in doubt (``retention.timekeeping``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from core.db import Database
 from core.errors import OublietteError
-from retention import policies, protection, selection
+from retention import policies, protection, selection, timekeeping
 from retention.deletion import Deletion
 from retention.erase import Erase
 from retention.expiry import Expiry
@@ -29,6 +30,7 @@ from vault.listen_account import ListenAccounts
 from vault.tables import campaigns, controllers
 
 _LOG: Final = logging.getLogger(__name__)
+BROKEN: Final = "internal-failure"
 Progress = Callable[[str, int], None]
 
 
@@ -71,16 +73,24 @@ class Sweep:
     listens: ListenAccounts
     ledger_retention_months: int = 12
 
-    def run(self, progress: Progress | None = None) -> SweepReport:
+    def run(self, progress: Progress | None = None, *, trust_clock: bool = False) -> SweepReport:
         """Do everything that is due now.
 
         Args:
             progress: told the name of each part and how much it has done so far.
+            trust_clock: a person has looked at the clock (``retention.timekeeping``).
         """
         report = SweepReport()
-        tell = progress or _silent
         self._do(report, "resume", partial(self._resume, report))
         self._do(report, "listens", partial(self._close_listens, report))
+        believe = partial(timekeeping.check, self.database, trusted=trust_clock)
+        if self._do(report, "clock", believe):
+            self._end_by_time(report, progress or _silent)
+        self._do(report, "deletion", partial(self._delete, report))
+        report.overdue = self.overdue()
+        return report
+
+    def _end_by_time(self, report: SweepReport, tell: Progress) -> None:
         self._do(report, "attempts", partial(self._end_attempts, report))
         for controller_id in self._controllers(report):
             for campaign_id in self._campaigns(controller_id):
@@ -89,9 +99,6 @@ class Sweep:
             self._do(report, "upkeep", partial(self._keep_up, report, controller_id))
         if not report.waiting:
             self._do(report, "ledger", partial(self._forget_months, report))
-        self._do(report, "deletion", partial(self._delete, report))
-        report.overdue = self.overdue()
-        return report
 
     def overdue(self) -> int:
         """Count what is kept past its deadline with neither hold nor restriction over it."""
@@ -109,12 +116,18 @@ class Sweep:
                     total += connection.execute(selection.count(due)).scalar_one()
         return total
 
-    def _do(self, report: SweepReport, name: str, part: Callable[[], None]) -> None:
+    def _do(self, report: SweepReport, name: str, part: Callable[[], None]) -> bool:
         try:
             part()
         except OublietteError as err:
             report.failures.append(f"{name}: {err.code}")
-            _LOG.warning("sweep-part-failed", extra={"part": name, "code": err.code})
+            _LOG.warning("sweep-part-failed: %s", name, extra={"code": err.code})
+            return False
+        except Exception:  # noqa: BLE001 - a broken part must not take the others with it
+            report.failures.append(f"{name}: {BROKEN}")
+            _LOG.exception("sweep-part-broke: %s", name)
+            return False
+        return True
 
     def _resume(self, report: SweepReport) -> None:
         report.resumed = len(self.erase.resume_all())

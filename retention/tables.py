@@ -104,6 +104,7 @@ erasure_attempts = sa.Table(
 sweep_runs = sa.Table(
     "sweep_runs",
     metadata,
+    # one row a run and campaign; the row of no campaign ("") says what the clock was believed last
     sa.Column("id", sa.String(30), primary_key=True),
     sa.Column("campaign_id", sa.String(30), nullable=False),
     sa.Column("ran_at", UtcMs, nullable=False),
