@@ -155,23 +155,18 @@ def open_database(uri: str, *, pool_size: int = 16) -> Database:
         DatabaseUnavailable: nothing answers.
     """
     url = sa.engine.make_url(uri)
+    shared = {"pool_size": pool_size, "max_overflow": pool_size, "hide_parameters": True}
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(
             url,
             poolclass=sa.pool.QueuePool,
-            pool_size=pool_size,
-            max_overflow=pool_size,
             connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
-            hide_parameters=True,
+            **shared,
         )
         sa.event.listen(engine, "connect", _prepare_sqlite)
     else:
         engine = sa.create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_pre_ping=True,
-            hide_parameters=True,
+            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **shared
         )
     database = Database(engine)
     try:
