@@ -9,70 +9,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 
 from core.db import Database, open_database
-from core.errors import IntegrityFailure, OublietteError
-from keys import puncture
+from core.errors import OublietteError
 from keys.change import EpochChange
 from keys.destruction import Destruction
 from keys.errors import KeysError, KeyUnavailable
 from keys.model import Pointer, ShredOutcome
 from keys.ports import KeyProvider, KeyTag, ListedKey
-from keys.recovery import Recovery
 from keys.sealed_cover import EpochKey
-from keys.shred import Shredder
-from keys.store import KeyStore
 from keys.tables import key_trees
-from tests.fakes.key_faults import Fuse, SimulatedCrash
-from tests.fakes.key_world import HastyClock, KeyWorld, Process, leaf
+from tests.fakes.key_faults import Fuse
+from tests.fakes.key_lockless import Unlocked, UnlockedRecovery, another, dies, put_back, shred
+from tests.fakes.key_world import HastyClock, KeyWorld, leaf
 
 FIRST, SECOND, THIRD = 11, 12, 13
 SURVIVORS: Final = {1, 2, 3}
 OPENS: Final = "an erased recording opens"
 LOST: Final = "survivors are lost"
-
-
-class NoLocks:
-    def hold(self, controller_id: str) -> contextlib.AbstractContextManager[None]:
-        return nullcontext()
-
-
-class Unlocked(Shredder):
-    """Nobody is kept out: what a broken connection or a file system without locks gives."""
-
-    change_class: ClassVar[type[EpochChange]] = EpochChange
-    destruction_class: ClassVar[type[Destruction]] = Destruction
-
-    @cached_property
-    def _locks(self) -> Any:
-        return NoLocks()
-
-    @cached_property
-    def _change(self) -> EpochChange:
-        return self.change_class(self.database, self.providers, self._covers, self.journal)
-
-    @cached_property
-    def _destruction(self) -> Destruction:
-        return self.destruction_class(self.database, self.providers, self.places, self._covers)
-
-
-class UnlockedRecovery(Recovery):
-    destruction_class: ClassVar[type[Destruction]] = Destruction
-
-    @cached_property
-    def _locks(self) -> Any:
-        return NoLocks()
-
-    @cached_property
-    def _destruction(self) -> Destruction:
-        return self.destruction_class(self.database, self.providers, self.places, self._covers)
 
 
 @pytest.fixture
@@ -89,23 +48,6 @@ def server_world(postgresql_uri: str, tmp_path: Path) -> Iterator[KeyWorld]:
     made.deposit(FIRST, SECOND, THIRD, *SURVIVORS)
     yield made
     database.close()
-
-
-@contextmanager
-def dies() -> Iterator[None]:
-    with pytest.raises(SimulatedCrash):
-        yield
-
-
-def shred(process: Process, world: KeyWorld, index: int) -> None:
-    process.shredder.puncture(world.controller_id, [leaf(index)])
-
-
-def another(world: KeyWorld, fuse: Fuse | None = None) -> Process:
-    """Return a process that no lock keeps out and no lease keeps waiting."""
-    return world.process(
-        fuse=fuse, clock=HastyClock(), shredder=Unlocked, recovery=UnlockedRecovery
-    )
 
 
 def check_certified(world: KeyWorld, *erased: int) -> None:
@@ -193,13 +135,6 @@ def forgotten_history(world: KeyWorld, shredder: type[Unlocked]) -> None:
     put_back(world, before)
     shred(world.process(clock=HastyClock(), shredder=shredder), world, SECOND)
     check_certified(world, SECOND)
-
-
-def put_back(world: KeyWorld, pointer: Pointer) -> None:
-    store = KeyStore(world.ports.database)
-    with world.ports.database.transaction() as connection:
-        now = world.ports.database.now(connection)
-        store.move(connection, world.pointer, pointer, at=now)
 
 
 class SparesLater(Destruction):
@@ -425,44 +360,3 @@ def test_a_step_six_that_takes_later_keys_loses_the_controller_under_a_sleeper(
 ) -> None:
     with pytest.raises(AssertionError, match=LOST):
         restored_under_a_sleeper(server_world, DestroysLaterOnes)
-
-
-@pytest.mark.parametrize("step", ["before create", "before wrap", "before put", "before prepare"])
-def test_a_shredder_that_was_overtaken_starts_over_and_ends(world: KeyWorld, step: str) -> None:
-    def other() -> None:
-        shred(another(world), world, SECOND)
-
-    fuse = Fuse(step, other)
-    shred(world.process(fuse=fuse, clock=HastyClock(), shredder=Unlocked), world, FIRST)
-    assert world.pointer.epoch >= 3
-    assert world.played() == SURVIVORS | {THIRD}
-    check_certified(world, FIRST, SECOND)
-
-
-def test_a_newer_cover_that_is_wrong_is_never_written(
-    world: KeyWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, blobs = world.pointer, dict(world.archive)
-    right = puncture.puncture
-    wrong: list[Callable[[Any, Any], bytearray]] = [
-        lambda buffer, targets: right(buffer, [*targets, leaf(1)]),  # loses a survivor
-        lambda buffer, targets: right(buffer, targets[1:]),  # spares a target
-        lambda buffer, targets: bytearray(len(right(buffer, targets))),  # forgets its seeds
-    ]
-    for one in wrong:
-        monkeypatch.setattr(puncture, "puncture", one)
-        with pytest.raises(IntegrityFailure):
-            world.process().shredder.puncture(world.controller_id, [leaf(FIRST), leaf(SECOND)])
-    assert (world.pointer, world.archive) == (before, blobs)
-    assert {name for _, name in world.key_files()} == {before.key_id}
-
-
-def test_an_epoch_is_finished_before_the_next_one_begins(world: KeyWorld) -> None:
-    with dies():
-        shred(another(world, Fuse("before destroy")), world, FIRST)
-    pointer = world.pointer
-    process = another(world, Fuse("before create"))
-    with dies():
-        shred(process, world, SECOND)
-    assert {name for _, name in world.key_files()} == {pointer.key_id}
-    assert world.reachable() == SURVIVORS | {SECOND, THIRD}
