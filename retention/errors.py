@@ -52,10 +52,11 @@ class BrakeEngaged(RetentionError):
 
 
 class ClockDoubtful(RetentionError):
-    """The database's clock is far beyond what was believed last; nothing ends by it."""
+    """The database's clock is far from what was believed last: nothing ends or is dated by it."""
 
     code = "clock-doubtful"
-    title = "The database's clock is far ahead of the last sweep; nothing was ended by it."
+    title = "The database's clock is far from the last sweep's; nothing was ended or dated by it."
+    retryable = True
 
 
 class ErasureNotFound(RetentionError):

@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from retention import due, protection
+from retention import due, protection, timekeeping
 from retention.policy import Period, parse_period
 from retention.tables import policies
 from vault.errors import CampaignConflict, DeadlinePassed
@@ -34,7 +34,9 @@ class Gate:
 
         Raises:
             CampaignConflict: the campaign has no policy, so it cannot have been opened.
+            ClockDoubtful: ``now`` lies before the last sweep: nothing may be dated by it.
         """
+        timekeeping.check_deposit(connection, now)
         ends_at = due.deadline(started_at, self._period(connection, campaign_id), None)
         if ends_at <= now:
             raise DeadlinePassed(campaign=campaign_id, deadline=ends_at)

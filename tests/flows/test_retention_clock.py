@@ -16,7 +16,7 @@ from retention.erase import Erase
 from retention.errors import ClockDoubtful
 from retention.target import Target
 from retention.upkeep import Upkeep
-from tests.fakes.retention_vault import REASON, RetentionVault, build
+from tests.fakes.retention_vault import REASON, RetentionVault, build, call
 from vault.errors import LedgerUnavailable
 
 
@@ -98,15 +98,50 @@ def test_a_person_who_has_looked_lets_time_go_on(vault: RetentionVault) -> None:
     assert at(vault, 200).sweep.run().failures == []
 
 
-@pytest.mark.parametrize("days", [30, 0, -3650])
-def test_a_month_without_a_sweep_and_a_clock_behind_are_believed(
-    vault: RetentionVault, days: int
+def test_a_month_without_a_sweep_is_believed_and_what_was_believed_stays(
+    vault: RetentionVault,
 ) -> None:
-    timekeeping.check(vault.database, trusted=False)
-    timekeeping.check(Shifted(vault.database.engine, days=days), trusted=False)
+    for days in (0, 30, -3650, 60):
+        timekeeping.check(Shifted(vault.database.engine, days=days), trusted=False)
     with pytest.raises(ClockDoubtful) as doubtful:
-        timekeeping.check(Shifted(vault.database.engine, days=days + 32), trusted=False)
+        timekeeping.check(Shifted(vault.database.engine, days=92), trusted=False)
     assert doubtful.value.facts["most_days"] == 31
+
+
+def test_no_call_is_dated_by_a_clock_that_fell_behind(vault: RetentionVault) -> None:
+    """A machine that wakes in 1970 must not make a call of today the first to be erased."""
+    assert vault.sweep.run().failures == []
+    with pytest.raises(ClockDoubtful) as refused:
+        at(vault, -400).stack.put(call(), media_type="audio/wav")
+    assert refused.value.retryable
+    assert vault.living() == []
+    made = at(vault, 0).stack.put(call(), media_type="audio/wav")
+    assert vault.sweep.run().erased == 0
+    assert vault.living() == [made.recording_id]
+
+
+def test_a_clock_that_was_trusted_wrongly_is_put_right_by_trusting_the_right_one(
+    vault: RetentionVault,
+) -> None:
+    timekeeping.check(Shifted(vault.database.engine, days=90), trusted=True)
+    with pytest.raises(ClockDoubtful):
+        vault.deposit()
+    assert vault.sweep.run().failures == []
+    with pytest.raises(ClockDoubtful):
+        vault.deposit()
+    assert vault.sweep.run(trust_clock=True).failures == []
+    recording_id = vault.deposit()
+    assert vault.living() == [recording_id]
+
+
+def test_without_the_doubt_a_call_of_today_would_be_erased_as_overdue(
+    vault: RetentionVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timekeeping, "check_deposit", lambda *_: None)
+    made = at(vault, -400).stack.put(call(), media_type="audio/wav")
+    vault.sequencer.run_once()
+    assert vault.sweep.run().erased == 1
+    assert vault.state(made.recording_id) == "deleted"
 
 
 def breaks(*_: Any) -> Any:
