@@ -2,6 +2,7 @@
 #   make demo      the main job, end to end, on made-up calls (KEEP=1 leaves the service running)
 #   make check     what a change must pass: lint and tests, at most 12 minutes on 2 cores
 #   make prove     the long evidence: kills of real processes, matrices, soak, 100 000 schedules
+#   make prove-ledger  the ledger before foreign verifiers, attacks and kills: 5 minutes, one line
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env pgserver demo check lint format test prove bench mutate lock hooks clean
+.PHONY: help env pgserver demo check lint format test prove prove-ledger bench mutate lock hooks clean
 
 help:
 	@grep '^#  ' Makefile | cut -c 3-
@@ -53,6 +54,9 @@ test: .venv/ready
 
 prove: .venv/ready
 	$(PYTEST) --dist worksteal --timeout 900 -m prove $(ARGS)
+
+prove-ledger: .venv/ready
+	@.venv/bin/python -m tests.prove_ledger
 
 bench: .venv/ready
 	@.venv/bin/python -m bench $(ARGS)

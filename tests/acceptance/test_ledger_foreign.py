@@ -33,7 +33,7 @@ from vault.stores.local import FolderStore
 from vault.tables import ledger_entries
 
 SIZES_MAX: Final = 1_000
-A_SIZE: Final = int(os.environ.get("LEDGER_PROOFS_A_SIZE", "8"))
+A_SIZE: Final = int(os.environ.get("LEDGER_PROOFS_A_SIZE", "4"))
 SOME_SIZES: Final = [*range(1, 20), 31, 32, 33, 255, 256, 257, 511, 513, 768, 999, 1_000]
 
 Counts = Callable[[str, object], None]
