@@ -23,7 +23,15 @@ from bench.page import Page, part_lines
 from bench.process import run_apart
 from tests.services.servers import MissingError, Servers
 
-NAMES: Final = ("sealing", "deposit", "memory", "listen", "erasing", "ledger_appends")
+NAMES: Final = (
+    "sealing",
+    "deposit",
+    "memory",
+    "listen",
+    "erasing",
+    "ledger_appends",
+    "ledger_proofs",
+)
 OUTPUT: Final = Path("build") / "bench.json"
 _BUSY_SHARE: Final = 0.5
 
