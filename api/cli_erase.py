@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from api.cli_http import Remote, remote
-from api.cli_output import REFUSED, TRY_AGAIN, USAGE, AsJson, fail, show
+from api.cli_output import REFUSED, TRY_AGAIN, USAGE, AsJson, fail, show, told_in_private
 
 erase_app = typer.Typer(help="Plan, execute and certify erasures (DPO).", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds and restrictions (DPO).", no_args_is_help=True)
@@ -27,7 +27,13 @@ def plan(
     *,
     recording: Annotated[str, typer.Option(help="One recording, rec_...")] = "",
     list_file: Annotated[Path | None, typer.Option("--list", help="A file, an id a line.")] = None,
-    number: Annotated[str, typer.Option(help="Every recording of a telephone number.")] = "",
+    number: Annotated[
+        str,
+        typer.Option(
+            help="Every recording of a telephone number (- reads it from stdin).",
+            callback=told_in_private,
+        ),
+    ] = "",
     campaign: Annotated[str, typer.Option(help="A closed campaign as a whole.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +106,13 @@ def place(
     *,
     kind: Annotated[str, typer.Option(help="hold or restriction.")] = "hold",
     recording: Annotated[str, typer.Option(help="One recording, rec_...")] = "",
-    number: Annotated[str, typer.Option(help="What a telephone number matches now.")] = "",
+    number: Annotated[
+        str,
+        typer.Option(
+            help="What a telephone number matches now (- reads it from stdin).",
+            callback=told_in_private,
+        ),
+    ] = "",
     campaign: Annotated[str, typer.Option(help="A campaign, later recordings too.")] = "",
     vault_wide: Annotated[bool, typer.Option("--vault", help="Everything.")] = False,
     review_on: Annotated[str, typer.Option(help="When to look again, YYYY-MM-DD.")] = "",

@@ -45,6 +45,23 @@ _USAGE_CODES: Final = frozenset({"settings-invalid"})
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+def told_in_private(value: str) -> str:
+    """Return an option's value, or for ``-`` one line of standard input.
+
+    Everyone on the machine can read another's arguments, and a shell keeps them: a number or a
+    name of a person heard need not stand there.
+    """
+    if value != "-":
+        return value
+    if sys.stdin.isatty():
+        sys.stderr.write("> ")
+        sys.stderr.flush()
+    line = sys.stdin.readline().strip()
+    if not line:
+        fail("standard input ends before its line", USAGE)
+    return line
+
+
 def exit_code(status: int) -> int:
     """Return the exit code that goes with an HTTP status of 400 or more."""
     if status in {408, 429, 502, 503, 504}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,12 +11,26 @@ from typing import Annotated, Any, BinaryIO, Final
 import typer
 
 from api.cli_http import Remote, refusal, remote
-from api.cli_output import REFUSED, USAGE, AsJson, exit_code, fail, progress_bar, show
+from api.cli_output import (
+    REFUSED,
+    USAGE,
+    AsJson,
+    exit_code,
+    fail,
+    progress_bar,
+    show,
+    told_in_private,
+)
 
 _POLL_S: Final = 0.5
 
 Purpose = Annotated[str, typer.Option(help="One of the known purposes.")]
 Reason = Annotated[str, typer.Option(help="10 to 500 characters, two words at least.")]
+
+
+def _said(what: str) -> Any:
+    """Make an option whose value, for ``-``, is a line of standard input."""
+    return typer.Option(help=what, callback=told_in_private)
 
 
 def listen(
@@ -37,12 +52,16 @@ def listen(
             if output is None:
                 _stream(vault, granted["audio_url"], sys.stdout.buffer)
             else:
-                with output.open("xb") as file:
+                with open(output, "xb", opener=_for_its_owner) as file:
                     _stream(vault, granted["audio_url"], file)
         except FileExistsError:
             fail("the file exists already and was left as it is", USAGE)
         finally:
             vault.try_send("DELETE", f"/v1/listens/{granted['id']}")
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _stream(vault: Remote, url: str, out: BinaryIO) -> None:
@@ -65,16 +84,16 @@ def search(
     purpose: Purpose,
     reason: Reason,
     *,
-    number: Annotated[str, typer.Option(help="A telephone number.")] = "",
-    agent: Annotated[str, typer.Option(help="The agent's name.")] = "",
-    reference: Annotated[str, typer.Option(help="Your reference of the contact.")] = "",
-    external_id: Annotated[str, typer.Option(help="The platform's id of the call.")] = "",
+    number: Annotated[str, _said("A telephone number.")] = "",
+    agent: Annotated[str, _said("The agent's name.")] = "",
+    reference: Annotated[str, _said("Your reference of the contact.")] = "",
+    external_id: Annotated[str, _said("The platform's id of the call.")] = "",
     campaign: Annotated[str, typer.Option(help="Id or slug (the whole vault, DPO only).")] = "",
     since: Annotated[str, typer.Option("--from", help="RFC 3339.")] = "",
     until: Annotated[str, typer.Option("--to", help="RFC 3339, excluded.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Find recordings of a person; what is looked for goes nowhere but into this request."""
+    """Find recordings of a person; what is given as - is read from stdin instead."""
     wanted = {
         "number": number,
         "agent": agent,

@@ -38,9 +38,11 @@ def run(served: Made, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs ``oubliette WORDS`` as somebody with ``roles``."""
     monkeypatch.setenv("OUBLIETTE_URL", served.settings.public_url)
 
-    def command(*words: str, roles: str = "admin dpo quality-manager", code: int = 0) -> Result:
+    def command(
+        *words: str, roles: str = "admin dpo quality-manager", code: int = 0, typed: str = ""
+    ) -> Result:
         monkeypatch.setenv("OUBLIETTE_TOKEN", served.token(*roles.split(), subject="somebody"))
-        done = CliRunner().invoke(cli.app, list(words))
+        done = CliRunner().invoke(cli.app, list(words), input=typed)
         assert done.exit_code == code, (words, done.output, done.exception)
         return done
 
@@ -130,6 +132,7 @@ def test_listen_writes_the_sound_and_closes_the_listen(
     words = ("listen", recording, "--purpose", "quality-control", "--reason", REASON)
     run(*words, "--output", str(out))
     assert out.read_bytes() == wav(0.5, 5)
+    assert out.stat().st_mode & 0o077 == 0
     run(*words, "--output", str(out), code=2)  # never over a file that is there
     assert run(*words).stdout_bytes == wav(0.5, 5)
     refused = run("listen", recording, "--purpose", "quality-control", "--reason", "why", code=1)
@@ -173,6 +176,19 @@ def test_search_finds_a_person(run: Run, campaign: str, tmp_path: Path) -> None:
     assert "5678" not in within.stdout  # the contact stays masked
     missed = run("search", "--number", "+33199009999", "--purpose", "complaint", "--reason", REASON)
     assert missed.stdout == "nothing found\n"
+
+
+def test_a_number_need_not_be_an_argument(run: Run, campaign: str, tmp_path: Path) -> None:
+    recording = deposited(run, campaign, tmp_path, contact_number="+33 1 99 00 43 21")
+    typed = "01 99 00 43 21\n"
+    why = ("--reason", REASON)
+    found = run("search", "--number", "-", "--purpose", "complaint", *why, typed=typed)
+    assert recording in found.stdout
+    held = parsed(run("hold", "place", "--number", "-", *why, "--json", typed=typed))
+    assert held["recording_ids"] == [recording]
+    plan = ("erase", "plan", "--number", "-", "--legal-ground", "objection")
+    assert recording in run(*plan, *why, typed=typed).stdout
+    assert run(*plan, *why, code=2).stdout == ""
 
 
 def test_hold_erase_and_certificate(run: Run, campaign: str, tmp_path: Path) -> None:
