@@ -50,6 +50,8 @@ def open_vault_database(settings: Settings) -> Database:
     if settings.database_uri.startswith("sqlite:///"):
         path = Path(settings.database_uri.removeprefix("sqlite:///"))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)  # its write-ahead log gets the same
     database = open_database(settings.database_uri)
     if settings.production:
         check_schema(database)

@@ -103,6 +103,12 @@ def test_a_whole_vault_has_nothing_to_be_done(vault: Settings) -> None:
     assert "anchor: none" in found(vault, "warn")["anchor"].text
 
 
+def test_no_file_of_a_vault_is_for_others(vault: Settings) -> None:
+    files = [path for path in vault.data_dir.rglob("*") if path.is_file()]
+    assert any(path.name == "oubliette.db" for path in files)
+    assert [path.name for path in files if path.stat().st_mode & 0o077] == []
+
+
 def test_a_lost_blob_place_is_seen(vault: Settings) -> None:
     place = Path(unquote(urlsplit(vault.blob_places[0]).path))
     for blob in place.rglob("*"):
