@@ -38,7 +38,7 @@ from vault.stores.local import FolderStore
 ENTRIES: Final = 1_000_000
 ENTRIES_QUICK: Final = 100_000
 PROOFS: Final = 60
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 VERIFY_ROUNDS: Final = 1
 
 

@@ -67,6 +67,12 @@ def need(start: Callable[[], T]) -> T:
         pytest.skip(f"not on this machine: {err}")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Give the workers back what was taken out of the environment, before they start."""
+    os.environ["OUBLIETTE_TEST_REQUIRE"] = REQUIRED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests counted (``record_property("counts", ...)``), in CI too."""
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):

@@ -14,14 +14,15 @@ ROOT: Final = Path(__file__).parent.parent.parent
 WANTS_CEPH: Final = "tests/faults/test_vault_store_s3.py::TestWhatLiesInTheBucket"
 
 
+@pytest.mark.parametrize("workers", ["0", "1"], ids=["one-process", "workers"])
 @pytest.mark.parametrize(
     ("required", "code", "said"),
     [("", 0, "not on this machine: radosgw"), ("all", 1, "missing and required: radosgw")],
     ids=["newcomer", "ci"],
 )
-def test_a_missing_server_is_named(required: str, code: int, said: str) -> None:
+def test_a_missing_server_is_named(required: str, code: int, said: str, workers: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", WANTS_CEPH],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", workers, WANTS_CEPH],
         cwd=ROOT,
         env={
             **os.environ,
