@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from retention import due, protection, timekeeping
-from retention.policy import Period, parse_period
+from retention.errors import RetentionFloor
+from retention.policy import MIFID_ARTICLE, MIFID_FLOOR, Period, parse_period
 from retention.tables import policies
 from vault.errors import CampaignConflict, DeadlinePassed
 
@@ -21,6 +22,8 @@ _IN_FORCE: Final = (
     .order_by(policies.c.version.desc())
     .limit(1)
 )
+
+_PRESET: Final = _IN_FORCE.with_only_columns(policies.c.preset)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,24 @@ class Gate:
         ends_at = due.deadline(started_at, self._period(connection, campaign_id), None)
         if ends_at <= now:
             raise DeadlinePassed(campaign=campaign_id, deadline=ends_at)
+
+    def check_correction(
+        self,
+        connection: Connection,
+        campaign_id: str,
+        *,
+        before: datetime,
+        after: datetime,
+        now: datetime,
+    ) -> None:
+        """Refuse an earlier start for a call that a law obliges to keep: it would end sooner.
+
+        Raises:
+            RetentionFloor: facts cite the article.
+        """
+        preset = connection.execute(_PRESET, {"campaign": campaign_id}).scalar_one_or_none()
+        if after < before and preset == "mifid" and MIFID_FLOOR.after(before) > now:
+            raise RetentionFloor(campaign=campaign_id, article=MIFID_ARTICLE)
 
     def deadline(
         self,

@@ -21,7 +21,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from core.canonical import Json
-from core.clock import to_minute
+from core.clock import to_minute, to_text
 from core.db import Database
 from keys.errors import LeafPunctured
 from keys.keyring import Keyring
@@ -114,6 +114,7 @@ class Catalogue:
 
         Raises:
             RecordingNotFound, RecordingErased, MetadataInvalid, StartedInFuture: nothing changed.
+            RetentionFloor: an earlier start would end what a law obliges to keep.
             LedgerUnavailable, KeyUnavailable, LeaseLost, DatabaseUnavailable.
         """
         said = metadata.parse(raw)
@@ -125,7 +126,11 @@ class Catalogue:
             connection.execute(
                 recordings.update().where(recordings.c.id == row.id).values(**values)
             )
-            facts: dict[str, Json] = {"version": values["metadata_version"]}
+            facts: dict[str, Json] = {
+                "version": values["metadata_version"],
+                "started_at_before": to_text(row.started_at),
+                "started_at": to_text(values["started_at"]),
+            }
             self.ledger.append(
                 connection,
                 Event(
@@ -156,6 +161,9 @@ class Catalogue:
         )
         version = row.metadata_version + 1
         started_at = row.started_at if after.started_at is None else to_minute(after.started_at)
+        self.gate.check_correction(
+            connection, row.campaign_id, before=row.retention_from, after=started_at, now=now
+        )
         return {
             "sealed_metadata": seal_metadata(self.keyring, row.subject, after, version=version),
             "metadata_version": version,

@@ -192,6 +192,18 @@ class RetentionGate(Protocol):
         """Raise ``DeadlinePassed`` when a call of ``started_at`` would already be due."""
         ...
 
+    def check_correction(
+        self,
+        connection: Connection,
+        campaign_id: str,
+        *,
+        before: datetime,
+        after: datetime,
+        now: datetime,
+    ) -> None:
+        """Raise ``RetentionFloor`` when an earlier start would end what a law obliges to keep."""
+        ...
+
     def deadline(
         self,
         connection: Connection,

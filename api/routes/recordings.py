@@ -136,6 +136,7 @@ def shown(
         "recording-not-found",
         "recording-erased",
         "metadata-invalid",
+        "retention-floor",
         "started-in-future",
         body=True,
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,27 @@ def test_five_years_of_mifid_refuse_every_earlier_erasure(vault: RetentionVault)
     vault.age(recording_id, days=5 * 366)
     assert vault.sweep.run().erased == 1
     assert vault.policy(preset="quality").preset == "quality"
+
+
+def starting(days_ago: float) -> bytes:
+    at = datetime.now(tz=UTC) - timedelta(days=days_ago)
+    return json.dumps({"started_at": at.strftime("%Y-%m-%dT%H:%M:%SZ")}).encode()
+
+
+def test_a_corrected_start_is_no_way_around_the_five_years(vault: RetentionVault) -> None:
+    recording_id = vault.deposit(days_ago=2)
+    vault.policy(preset="mifid", legal_basis="legal-obligation")
+    correct = vault.stack.catalogue.correct_metadata
+    with pytest.raises(RetentionFloor) as caught:
+        correct(vault.dpo, recording_id, starting(days_ago=6 * 366))
+    assert caught.value.facts["article"] == MIFID_ARTICLE
+    assert vault.sweep.run().erased == 0
+    correct(vault.dpo, recording_id, starting(days_ago=1))
+    told = vault.events("metadata-corrected")[0]["facts"]
+    assert told["started_at_before"] < told["started_at"]
+    vault.age(recording_id, days=5 * 366)  # kept as long as the law asks: any start will do
+    correct(vault.dpo, recording_id, starting(days_ago=6 * 366))
+    assert vault.sweep.run().erased == 1
 
 
 def test_a_campaign_under_mifid_is_not_shredded_early(vault: RetentionVault) -> None:

@@ -334,7 +334,7 @@ def test_a_correction_makes_a_new_version_and_leaves_the_object_alone(vault: Vau
     assert row.sealed_metadata is not None
     assert row.sealed_metadata in header
     [event] = vault.events("metadata-corrected")
-    assert (event["recording"], event["facts"]) == (row.id, {"version": 2})
+    assert (event["recording"], event["facts"]["version"]) == (row.id, 2)
     assert vault.catalogue.correct_metadata(vault.actor("dpo"), row.id, said).metadata_version == 3
 
 
