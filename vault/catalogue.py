@@ -126,11 +126,6 @@ class Catalogue:
             connection.execute(
                 recordings.update().where(recordings.c.id == row.id).values(**values)
             )
-            facts: dict[str, Json] = {
-                "version": values["metadata_version"],
-                "started_at_before": to_text(row.started_at),
-                "started_at": to_text(values["started_at"]),
-            }
             self.ledger.append(
                 connection,
                 Event(
@@ -139,7 +134,7 @@ class Catalogue:
                     controller_id=row.controller_id,
                     campaign_id=row.campaign_id,
                     recording_id=row.id,
-                    facts=facts,
+                    facts=_changed(row, values),
                 ),
             )
             return self._view(connection, find_recording(connection, actor, recording_id))
@@ -231,6 +226,15 @@ class Catalogue:
     @property
     def _views(self) -> Views:
         return Views(self.keyring, self.gate)
+
+
+def _changed(row: Recording, values: Mapping[str, Any]) -> dict[str, Json]:
+    """Return what the entry of a correction tells: clear columns only."""
+    return {
+        "version": values["metadata_version"],
+        "started_at_before": to_text(row.started_at),
+        "started_at": to_text(values["started_at"]),
+    }
 
 
 def _scope(connection: Connection, actor: Actor, ref: str | None) -> dict[str, Campaign]:
