@@ -43,6 +43,20 @@ def test_a_shredder_that_was_overtaken_starts_over_and_ends(world: KeyWorld, ste
     assert world.reachable() == SURVIVORS | {THIRD}
 
 
+def test_of_two_attempts_at_one_epoch_the_other_s_key_goes_in_the_same_step(
+    world: KeyWorld,
+) -> None:
+    def other() -> None:
+        with dies():
+            shred(another(world, Fuse("before prepare")), world, SECOND)
+
+    fuse = Fuse("before create", other)
+    shred(world.process(fuse=fuse, clock=HastyClock(), shredder=Unlocked), world, FIRST)
+    assert world.pointer.epoch == 2
+    assert {name for _, name in world.key_files()} == {world.pointer.key_id}
+    assert world.reachable() == SURVIVORS | {SECOND, THIRD}
+
+
 def test_a_newer_cover_that_is_wrong_is_never_written(
     world: KeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,16 +11,15 @@ from typing import Any, Final
 import pytest
 from sqlalchemy.engine import Connection
 
-from core.db import Database, open_database
+from core.db import Database
 from core.errors import OublietteError
-from core.migrate import migrate
-from keys.blobs import FolderPlace
 from keys.destruction import Destruction
-from keys.errors import KeysLost, KeyUnavailable, PointerMoved
+from keys.errors import KeysLost, KeyUnavailable, LeaseLost, PointerMoved
 from keys.model import Pointer
 from keys.ports import KeyJournal, KeyProvider, KeyTag, ListedKey
 from keys.recovery import Recovery
 from keys.store import KeyStore
+from tests.fakes.clock import FakeClock
 from tests.fakes.journal import StrictJournal
 from tests.fakes.key_faults import Fuse, SimulatedCrash
 from tests.fakes.key_world import KeyWorld, leaf, new_id
@@ -155,6 +154,24 @@ def test_a_step_six_that_meets_a_pointer_from_before_its_puncture_starts_over(
     assert world.played() == SURVIVORS == world.reachable()
 
 
+def test_a_recovery_that_slept_too_long_changes_nothing(
+    sqlite_database: Database, tmp_path: Path, clock: FakeClock
+) -> None:
+    world = KeyWorld.over(sqlite_database, tmp_path, clock=clock)
+    world.deposit(ERASED, *SURVIVORS)
+    old = world.pointer
+    erase(world)
+    before = keys_of(world)
+    put_back(world, old)
+    sleeper = world.process(fuse=Fuse("before create", lambda: clock.advance(31)))
+    with pytest.raises(LeaseLost):
+        sleeper.recovery.recover(world.controller_id)
+    assert world.pointer == old
+    assert keys_of(world) >= before
+    recover(world)
+    assert world.played() == SURVIVORS == world.reachable()
+
+
 def test_when_nothing_opens_nothing_is_destroyed(world: KeyWorld) -> None:
     erase(world)
     pointer, before = world.pointer, keys_of(world)
@@ -254,56 +271,6 @@ def test_a_janitor_that_judges_by_the_database_loses_the_controller(world: KeyWo
     janitor = world.process(recovery=TrustsTheDatabase)
     janitor.recovery.recover(world.controller_id)
     assert world.reachable() == set()  # what the test above shows not to happen
-
-
-# a database that is gone
-
-
-def emptied(world: KeyWorld, root: Path) -> KeyWorld:
-    """The same keys and folders, and an empty database."""
-    database = open_database(f"sqlite:///{root / 'new.db'}")
-    migrate(database)
-    places = [world.ports.places[0], FolderPlace(root / "blobs-2")]
-    ports = replace(world.ports, database=database, places=places, journal=StrictJournal(database))
-    return replace(world, ports=ports)
-
-
-def test_a_lost_database_is_told_its_pointer_by_keys_and_blobs(
-    world: KeyWorld, tmp_path: Path
-) -> None:
-    erase(world)
-    newest, again = world.pointer, emptied(world, tmp_path)
-    adopted = recover(again)
-    assert adopted.epoch == newest.epoch + 1
-    assert keys_of(again) == {adopted.key_id}
-    assert again.played() == SURVIVORS
-    assert journal_of(again) == [adopted.key_id]
-    again.ports.database.close()
-
-
-def test_making_a_tree_takes_over_what_a_lost_database_had(world: KeyWorld, tmp_path: Path) -> None:
-    erase(world)
-    newest, again = world.pointer, emptied(world, tmp_path)
-    made = again.process().shredder.create_tree(world.controller_id)
-    assert made.epoch == newest.epoch + 1
-    assert again.played() == SURVIVORS
-    recover(again)
-    assert keys_of(again) == {made.key_id}
-    again.ports.database.close()
-
-
-@pytest.mark.parametrize("step", ["after create", "after put", "before commit", "after commit"])
-def test_making_a_tree_that_dies_is_done_again(world: KeyWorld, step: str) -> None:
-    controller_id = new_id()
-    with pytest.raises(SimulatedCrash):
-        world.process(fuse=Fuse(step)).shredder.create_tree(controller_id)
-    pointer = world.process().shredder.create_tree(controller_id)
-    keyring = world.process().keyring
-    keyring.warm(controller_id)
-    assert keyring.holds(controller_id, 0, 0)
-    again = replace(world, controller_id=controller_id)
-    assert recover(again) == pointer
-    assert keys_of(again) == {pointer.key_id}
 
 
 # all controllers
