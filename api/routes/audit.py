@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api.callers import allow
 from api.limits import JsonRoute
 from api.openapi_text import problems
 from api.pages import next_url
-from api.schemas import Answer, Instant
+from api.schemas import Answer, Instant, Moment
 from api.service import Service
 from vault.access import PURPOSES, Actor
 from vault.ledger.audit import PAGE_ROWS, PAGE_ROWS_MAX, AuditEntry, AuditQuery
@@ -36,8 +36,8 @@ def asked(
     kind: Annotated[
         str | None, Query(alias="type", max_length=40, description="As docs/ledger.md lists them.")
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to", description="Excluded.")] = None,
+    since: Annotated[Moment | None, Query(alias="from")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="Excluded.")] = None,
 ) -> AuditQuery:
     """Read which entries are asked for."""
     return AuditQuery(

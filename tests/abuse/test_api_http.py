@@ -267,9 +267,13 @@ def test_instants_that_no_calendar_has_in_utc(running: Running, at: str) -> None
     body = {"number": "1", "campaign": "x", "from": at, "to": at, "purpose": "x", "reason": "x"}
     with running.client as client:
         client.headers.update(running.made.headers("dpo"))
-        listed = client.get("/v1/recordings", params={"from": at})
-        searched = client.post("/v1/searches", json=body)
-    assert [answer.status_code for answer in (listed, searched)] == [400, 400]
+        answers = [
+            client.get("/v1/recordings", params={"from": at}),
+            client.get("/v1/ledger/entries", params={"to": at}),
+            client.get("/v1/ledger/export", params={"to": at}),
+            client.post("/v1/searches", json=body),
+        ]
+    assert {answer.status_code for answer in answers} == {400}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/v1/campaigns", "/docs"])
