@@ -59,6 +59,7 @@ class Leaky:
         self.name = inner.name
         self.sign = inner.sign
         self.real = inner.vkey
+        self.vkeys = inner.vkeys
         self.leaks = False
 
     @property
