@@ -55,6 +55,16 @@ class TickingClock(FakeClock):
         return self.instant
 
 
+class PatientLedger(Ledger):
+    """The real ledger, but nobody is waiting: no sequencer runs here, however long a test takes.
+
+    That a lagging queue closes the ledger is shown in ``tests/flows/test_ledger_append.py``.
+    """
+
+    def queue_lag_ms(self) -> int:
+        return 0
+
+
 class QuietJournal:
     """``keys.ports.KeyJournal`` that notes nothing."""
 
@@ -237,7 +247,7 @@ def reopen(stack: VaultStack, database: Database, store: ObjectStore, *, owner: 
         store=store,
         keyring=keyring,
         shredder=shredder,
-        ledger=Ledger(database, keyring, stack.clock, LEDGER_ID),
+        ledger=PatientLedger(database, keyring, stack.clock, LEDGER_ID),
         owner=owner,
     )
 
@@ -259,7 +269,7 @@ def build(
             at=database.now(connection),
         )
     shredder.create_tree(controller_id)
-    ledger = Ledger(database, keyring, clock, LEDGER_ID)
+    ledger = PatientLedger(database, keyring, clock, LEDGER_ID)
     return VaultStack(
         database=database,
         store=store,
