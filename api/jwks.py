@@ -29,6 +29,7 @@ CACHE_S: Final = 600.0
 UNKNOWN_KID_S: Final = 60.0
 LAST_GOOD_S: Final = 86_400.0
 RETRY_S: Final = 15.0
+WAITING_MAX: Final = 16
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class IssuerKeys:
     _fetched_s: float | None = None
     _tried_s: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(WAITING_MAX), repr=False
+    )
 
     def find(self, kid: str) -> Jwk:
         """Return the one key of this ``kid``, fetching the set when that is due.
@@ -86,13 +90,27 @@ class IssuerKeys:
         return kid not in self._keys and self._since(self._tried_s) >= UNKNOWN_KID_S
 
     def _refresh(self, kid: str, *, wait: bool) -> None:
-        if not self._lock.acquire(blocking=wait):
-            return  # another thread is at it, and the key at hand is still good
+        if not self._lock.acquire(blocking=False):
+            if not wait:
+                return  # another thread is at it, and the key at hand is still good
+            self._await_turn()
         try:
             if self._due(kid):
                 self._fetch()
         finally:
             self._lock.release()
+
+    def _await_turn(self) -> None:
+        """Wait for the thread that fetches; of those that do, only a few.
+
+        Anybody can show a ``kid`` that nobody knows, and a slow issuer would hold every thread.
+        """
+        if not self._waiting.acquire(blocking=False):
+            raise IssuerUnavailable
+        try:
+            self._lock.acquire()
+        finally:
+            self._waiting.release()
 
     def _fetch(self) -> None:
         """Fetch the set; a failure keeps the old one and is not tried again for a while."""

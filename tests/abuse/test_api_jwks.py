@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from api.documents import HttpDocuments
 from api.errors import IssuerUnavailable, Unauthenticated
-from api.jwks import IssuerKeys
+from api.jwks import WAITING_MAX, IssuerKeys
 from tests.fakes.clock import FakeClock
 from tests.fakes.tokens import SigningKey, curve_key, jwks, keys, rsa_key
 
@@ -246,3 +247,35 @@ def test_a_slow_refresh_holds_nobody_up_who_has_a_key(
     assert source.find("rsa-1").kid == "rsa-1"  # returns while the other thread waits
     go_on.set()
     refreshing.join()
+
+
+def test_keys_that_nobody_knows_hold_a_few_threads_and_no_more(
+    issuer: Issuer, source: IssuerKeys, clock: FakeClock
+) -> None:
+    source.find("rsa-1")
+    clock.advance(61)
+    entered, go_on, refused = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        entered.set()
+        go_on.wait(5)
+        send(handler, jwks(*issuer.keys))
+
+    def ask() -> None:
+        with contextlib.suppress(Unauthenticated):
+            try:
+                source.find("unheard-of")
+            except IssuerUnavailable:
+                refused.release()
+
+    issuer.misbehave = stall
+    asking = [threading.Thread(target=ask) for _ in range(WAITING_MAX + 5)]
+    for one in asking:
+        one.start()
+    assert entered.wait(5)
+    assert all(refused.acquire(timeout=5) for _ in range(4))  # one fetches, the rest wait
+    assert source.find("rsa-1").kid == "rsa-1"
+    go_on.set()
+    for one in asking:
+        one.join()
+    assert not refused.acquire(blocking=False)
