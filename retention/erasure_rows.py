@@ -131,7 +131,11 @@ def find_all(connection: Connection, actor: Actor, state: str) -> tuple[Erasure,
         .order_by(erasures.c.planned_at, erasures.c.id)
     )
     scope = campaign_ids_of(connection, actor)
-    found = [_from_row(connection, row, 0) for row in connection.execute(query).mappings().all()]
+    counts = _counts(connection, query.with_only_columns(erasures.c.id).order_by(None))
+    found = [
+        _made(row, counts.get(row["id"], (0, 0)), ())
+        for row in connection.execute(query).mappings().all()
+    ]
     return tuple(one for one in found if scope is None or _touched(connection, one) <= scope)
 
 
@@ -184,28 +188,35 @@ def chosen(erasure_id: str) -> sa.Select[str]:
 
 
 def _from_row(connection: Connection, row: RowMapping, shown: int) -> Erasure:
-    values = {name: row[name] for name in _STORED}
-    values["plan_digest"] = row["plan_digest"].hex()
-    values |= {name: tuple(row[name] or ()) for name in _LISTS}
-    counted = connection.execute(
-        sa.select(
-            sa.func.count(),
-            sa.func.count(erasure_items.c.refusal),
-        ).where(erasure_items.c.erasure_id == row["id"])
-    ).one()
+    mine = sa.select(sa.literal(row["id"]))
     listed = connection.execute(
         sa.select(erasure_items.c.recording_id, erasure_items.c.refusal)
         .where(erasure_items.c.erasure_id == row["id"])
         .order_by(erasure_items.c.recording_id)
         .limit(shown)
     )
-    total, refused = counted
-    return Erasure(
-        **values,
-        planned_count=total - refused,
-        refused_count=refused,
-        items=tuple(Item(one.recording_id, one.refusal) for one in listed),
+    items = tuple(Item(one.recording_id, one.refusal) for one in listed)
+    return _made(row, _counts(connection, mine).get(row["id"], (0, 0)), items)
+
+
+def _counts(connection: Connection, erasure_ids: sa.Select[Any]) -> dict[str, tuple[int, int]]:
+    """Return how many recordings each plan has, and how many of them something protects."""
+    query = (
+        sa.select(
+            erasure_items.c.erasure_id, sa.func.count(), sa.func.count(erasure_items.c.refusal)
+        )
+        .where(erasure_items.c.erasure_id.in_(erasure_ids))
+        .group_by(erasure_items.c.erasure_id)
     )
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+
+
+def _made(row: RowMapping, counted: tuple[int, int], items: tuple[Item, ...]) -> Erasure:
+    values = {name: row[name] for name in _STORED}
+    values["plan_digest"] = row["plan_digest"].hex()
+    values |= {name: tuple(row[name] or ()) for name in _LISTS}
+    total, refused = counted
+    return Erasure(**values, planned_count=total - refused, refused_count=refused, items=items)
 
 
 def _touched(connection: Connection, erasure: Erasure) -> frozenset[str]:

@@ -144,6 +144,17 @@ def test_no_certificate_before_the_covering_checkpoint(vault: RetentionVault) ->
     assert vault.erase.certificate(vault.dpo, planned.id)
 
 
+def test_a_list_of_erasures_tells_what_each_one_takes(vault: RetentionVault) -> None:
+    kept, gone, other = (vault.deposit() for _ in range(3))
+    vault.hold(scope="recording", recording_id=kept)
+    two, one = vault.plan(Target.recordings((kept, gone))), vault.plan(Target.recording(other))
+    none = vault.plan(Target.person("+33699999999"))
+    shown = {one.id: one for one in vault.erase.list(vault.dpo, "planned")}
+    counts = {id_: (one.planned_count, one.refused_count) for id_, one in shown.items()}
+    assert counts == {two.id: (1, 1), one.id: (1, 0), none.id: (0, 0)}
+    assert {one.items for one in shown.values()} == {()}
+
+
 def test_no_certificate_names_a_living_key_as_destroyed(vault: RetentionVault) -> None:
     dead, neighbour = vault.deposit(), vault.deposit()
     row = vault.stack.recording(dead)
