@@ -19,6 +19,7 @@ from rich.progress import Progress
 from api.cli_http import DEFAULT_URL
 from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_bar, show
 from api.settings import Settings, load_settings
+from core.clock import to_text
 from vault.access import ROLES
 
 Key = Annotated[str, typer.Option("--key", help="The verifier key, or @FILE with one a line.")]
@@ -247,6 +248,11 @@ def _restored(report: dict[str, Any]) -> list[str]:
         f"objects set aside: {len(report['set_aside'])}",
         f"objects missing: {len(report['missing_objects'])}",
         f"ledger entries: {report['ledger_size']}",
+    ]
+    lines += [
+        f"erasure to plan again: {one['erasure_id']}  {one['kind']} of {one['recordings']}, "
+        f"approved at {to_text(one['approved_at'])} by {one['approved_by']}"
+        for one in report["undone_erasures"]
     ]
     return lines + [
         f"an officer ends the restore with: oubliette hold lift {one}"

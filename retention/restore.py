@@ -13,6 +13,8 @@
    one that nobody knows is set aside for the officer; nothing in the store is touched.
 7. Counters jump far past whatever was handed out since the backup, so that no leaf is used twice.
 
+An erasure approved since the backup whose keys were not destroyed yet is undone: it is reported.
+
 Not brought back: corrections of metadata (the first version rules again), deposit keys and upload
 addresses issued, listens and certificates since the backup.
 
@@ -43,6 +45,7 @@ from keys.store import KeyStore
 from retention import hold_rows, protection, restore_ledger, restore_start
 from retention.errors import RestoreRefused
 from retention.hold_rows import Hold
+from retention.restore_erasures import UndoneErasure, UndoneErasures
 from retention.restore_objects import ReturnedObjects, SetAside
 from retention.restore_replay import Replay
 from retention.restore_rows import shred_dead_rows
@@ -69,6 +72,8 @@ class RestoreReport:
         dead_objects: sealed objects without a row whose keys are gone: noise.
         missing_objects: ids of living recordings whose object is not in the store.
         unreadable_entries: of the ledger, whose month is forgotten or whose text is lost.
+        undone_erasures: approved since the backup and not destroyed by the disaster; their
+            recordings live again, and the officer plans them anew after the release.
         release_hold_ids: what an officer lifts to end the restore.
     """
 
@@ -82,6 +87,7 @@ class RestoreReport:
     dead_objects: int = 0
     missing_objects: list[str] = field(default_factory=list)
     unreadable_entries: int = 0
+    undone_erasures: list[UndoneErasure] = field(default_factory=list)
     release_hold_ids: list[str] = field(default_factory=list)
 
 
@@ -143,6 +149,7 @@ class Restore:
             report.shredded_rows += shred_dead_rows(self.database, self.keyring, controller_id)
             tell("rows", report.shredded_rows)
         self._return_objects(report, controller_ids, tell)
+        report.undone_erasures = UndoneErasures(self.database, self.ledger).find()
         self._end_listens()
         for controller_id in controller_ids:
             report.release_hold_ids.append(self._announce(controller_id))

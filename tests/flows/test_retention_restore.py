@@ -244,6 +244,23 @@ def test_an_erasure_caught_by_the_backup_goes_on(vault: RetentionVault) -> None:
     assert again.erase.certificate(again.dpo, planned.id)
 
 
+def test_an_approved_erasure_that_the_backup_does_not_know_is_named(vault: RetentionVault) -> None:
+    undone, gone, alone = (vault.deposit() for _ in range(3))
+    caught = vault.plan(Target.recording(alone))
+    vault.execute(caught)
+    old = copy_rows(vault.database)
+    finished = vault.erase_all(Target.recording(gone))
+    approved = vault.plan(Target.recordings((undone,)))
+    vault.execute(approved)  # and the key provider does not answer until the disaster
+    again = restored(vault, old)
+    (told,) = again.restore.run().undone_erasures
+    assert told.erasure_id == approved.id
+    assert told.erasure_id not in {caught.id, finished.id}
+    assert (told.kind, told.recordings, told.approved_by) == ("list", 1, vault.dpo.id)
+    assert again.state(undone) == "stored"
+    assert [one.erasure_id for one in again.restore.run().undone_erasures] == [approved.id]
+
+
 def test_without_any_key_nothing_is_touched(vault: RetentionVault) -> None:
     kept = vault.deposit()
     vault.sequencer.run_once()
