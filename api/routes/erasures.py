@@ -111,12 +111,15 @@ class ErasureList(Answer):
         "recording-not-found",
         "recording-erased",
         "campaign-not-found",
+        "rate-limited",
         "reason-required",
         body=True,
     ),
 )
 def plan(asked: ErasureBody, request: Request, actor: Actor = allow("dpo")) -> ErasureAnswer:
     """Freeze what would be erased and what is protected; nothing changes."""
+    if asked.target.number is not None:  # opens what every search opens, so it is one
+        request.app.state.service.search_rate.check(actor.id)
     wanted = ErasureRequest(_target(asked.target), asked.legal_ground, asked.reason)
     return ErasureAnswer.model_validate(request.app.state.service.erase.plan(actor, wanted))
 

@@ -87,11 +87,14 @@ class HoldList(Answer):
         "campaign-not-found",
         "campaign-conflict",
         "listen-denied",
+        "rate-limited",
         body=True,
     ),
 )
 def place(asked: HoldBody, request: Request, actor: Actor = allow("dpo")) -> HoldAnswer:
     """Protect recordings from expiry and erasure; a restriction stops listening too."""
+    if asked.number is not None:  # opens what every search opens, so it is one
+        request.app.state.service.search_rate.check(actor.id)
     wanted = HoldRequest(
         kind=asked.kind,
         scope=asked.scope,

@@ -308,6 +308,30 @@ def test_listens_and_searches_are_counted_for_each_person(world: World) -> None:
     assert world.ask("POST", path, "quality-manager", json=asked, subject="calm").is_success
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/holds", {"kind": "hold", "scope": "person", "number": "+33199000000"}),
+        (
+            "/v1/erasures",
+            {
+                "target": {"kind": "person", "number": "+33199000000"},
+                "legal_ground": "objection",
+            },
+        ),
+    ],
+)
+def test_looking_for_a_person_to_hold_or_erase_is_a_search_too(
+    world: World, path: str, asked: dict[str, Any]
+) -> None:
+    """It opens every call of the controller, in the request, as a search of everything does."""
+    codes = [
+        world.ask("POST", path, "dpo", json=asked | {"reason": REASON}, subject=path).status_code
+        for _ in range(11)
+    ]
+    assert codes == [201] * 10 + [429]
+
+
 def test_an_erasure_from_plan_to_certificate(world: World) -> None:
     recording = world.deposit("winter", "to-erase", 11)["id"]
     target = {"kind": "recording", "recording_id": recording}
