@@ -32,6 +32,7 @@ ERASURES_EVERY_S: Final = 10.0
 ERASURE_SOON_S: Final = 0.3
 ANCHOR_AGAIN_S: Final = 60
 RECOVERY_EVERY_S: Final = 300.0
+KEEP_TIME_EVERY_S: Final = 60.0
 ROOM_FACTOR: Final = 2
 
 
@@ -111,7 +112,8 @@ def scheduler_work(scheduler: Scheduler) -> Work:
     def work(stop: threading.Event) -> None:
         scheduler.start()
         try:
-            stop.wait()
+            while not stop.wait(KEEP_TIME_EVERY_S):
+                scheduler.keep_time()
         finally:
             scheduler.stop()
 

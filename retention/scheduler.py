@@ -3,6 +3,9 @@
 A job that is late runs once, not once for each missed interval; a job that still runs is not
 started again. What a job raises is logged and the next interval comes all the same. A process whose
 clock is wrong runs jobs at odd times and does no harm: they decide by the database's clock.
+
+APScheduler plans by the wall clock. When that is set back, the next run lies as far ahead as it was
+set back: ``keep_time`` brings it in, and is to be called now and then.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -55,6 +58,15 @@ class Scheduler:
                 next_run_time=datetime.now(tz=UTC),
             )
         self._engine.start()
+
+    def keep_time(self) -> None:
+        """Run at once every job whose next run is further off than its interval allows."""
+        now = datetime.now(tz=UTC)
+        for one in self.jobs:
+            job = self._engine.get_job(one.name)
+            if job is not None and job.next_run_time - now > timedelta(seconds=one.every_s + 1):
+                _LOG.warning("job-brought-in", extra={"job": one.name})
+                job.modify(next_run_time=now)
 
     def stop(self) -> None:
         """Start no further run and wait for those under way; calling it again does nothing."""

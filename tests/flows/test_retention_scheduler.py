@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
 
+import apscheduler.schedulers.base
+import pytest
+
+import retention.scheduler
 from retention.errors import BrakeEngaged
 from retention.scheduler import Every, Scheduler
 
@@ -79,3 +84,29 @@ def test_a_job_under_way_is_not_started_again_and_a_stop_waits_for_it() -> None:
     stopping.join(WAIT_S)
     assert blocking.ended.is_set()
     assert blocking.most_at_once == 1
+
+
+@dataclass
+class SteppingClock:
+    """What APScheduler and the scheduler take for ``datetime``: now is some time off."""
+
+    off: timedelta
+
+    def now(self, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + self.off
+
+
+def test_a_wall_clock_that_is_set_back_stops_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SteppingClock(timedelta(days=3_650))
+    for module in (apscheduler.schedulers.base, retention.scheduler):
+        monkeypatch.setattr(module, "datetime", clock)
+    first, again = Counting(), Counting(wanted=2)
+    scheduler = Scheduler([Every("first", first, 3_600), Every("again", again, 3_600)])
+    scheduler.start()
+    assert first.done.wait(WAIT_S)
+    scheduler.keep_time()
+    assert again.runs <= 1  # an hour off is as it should be
+    clock.off = timedelta(0)
+    scheduler.keep_time()
+    assert again.done.wait(WAIT_S)
+    scheduler.stop()
