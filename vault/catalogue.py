@@ -37,7 +37,7 @@ from vault.listing import PAGE_ROWS, PAGE_ROWS_MAX, STATES, ListQuery, Position
 from vault.metadata import Metadata
 from vault.ports import RetentionGate
 from vault.recording_view import RecordingView, Views
-from vault.store import Recording, find_recording, open_metadata, seal_metadata
+from vault.store import Recording, find_recording, open_metadata, seal_metadata, take_turns
 from vault.tables import recordings
 
 __all__ = ["PAGE_ROWS", "PAGE_ROWS_MAX", "STATES", "Catalogue", "ListQuery", "Page"]
@@ -120,6 +120,7 @@ class Catalogue:
         said = metadata.parse(raw)
         self.ledger.prepare(actor.controller_id)
         with self.database.transaction() as connection:
+            take_turns(connection, actor.controller_id)  # a sweep may be taking it as overdue
             row = find_recording(connection, actor, recording_id, lock=True)
             row.check_stored()
             values = self._corrected(connection, row, said)

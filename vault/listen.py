@@ -20,6 +20,7 @@ from core.db import Database
 from core.ports import Clock
 from keys.errors import LeafPunctured
 from vault import listen_store as rows
+from vault import store
 from vault import ticket as tickets
 from vault.access import Actor, Scene, check_listen, check_purpose, check_reason
 from vault.errors import ListenDenied, RecordingErased, RecordingNotFound
@@ -77,7 +78,7 @@ class Listens:
     def _allowed(
         self, connection: Connection, actor: Actor, recording_id: str, purpose: str
     ) -> Heard:
-        rows.take_turns_with_restrictions(connection, actor.controller_id)
+        store.take_turns(connection, actor.controller_id)
         heard = rows.find_heard(connection, actor.controller_id, recording_id, lock=True)
         if heard is None or not actor.covers(heard.campaign_slug):
             raise RecordingNotFound

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from vault.access import Actor
 from vault.sealed_audio import SealedAudio
 from vault.store import Recording, from_row
-from vault.tables import campaigns, controllers, listens, recordings
+from vault.tables import campaigns, listens, recordings
 from vault.ticket import Spans, merged
 
 # built once: every request for audio runs them, and every stream again and again
@@ -96,17 +96,6 @@ def playing_facts(connection: Connection, recording_id: str) -> PlayingFacts:
         recordings.c.clear_bytes, recordings.c.duration_ms, recordings.c.duration_estimated
     ).where(recordings.c.id == recording_id)
     return PlayingFacts(*connection.execute(query).one())
-
-
-def take_turns_with_restrictions(connection: Connection, controller_id: str) -> None:
-    """Wait for restrictions being placed over a controller, and keep new ones out until the end.
-
-    They hold the controller's row and revoke the tickets they see: without this PostgreSQL could
-    commit one together with a ticket that neither saw the other. Before any lock on a recording,
-    as those who erase take them in that order too.
-    """
-    query = sa.select(controllers.c.id).where(controllers.c.id == controller_id)
-    connection.execute(query.with_for_update(read=True)).one()
 
 
 def find_heard(

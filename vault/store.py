@@ -25,7 +25,7 @@ from vault import metadata
 from vault.access import Actor
 from vault.errors import RecordingErased, RecordingNotFound
 from vault.metadata import Metadata
-from vault.tables import campaigns, recordings
+from vault.tables import campaigns, controllers, recordings
 
 FIRST_VERSION: Final = 1
 
@@ -91,6 +91,17 @@ _COLUMNS: Final = tuple(one.name for one in fields(Recording))
 def from_row(row: RowMapping) -> Recording:
     """Return the row of a query over all columns of ``recordings``."""
     return Recording(**{name: row[name] for name in _COLUMNS})
+
+
+def take_turns(connection: Connection, controller_id: str) -> None:
+    """Keep restrictions and first steps of erasures of a controller out until the transaction ends.
+
+    They hold the controller's row. Without this PostgreSQL could commit one of them together with
+    a ticket that it should have revoked, or a correction that it should have seen. Before any lock
+    on a recording: they take the two in that order.
+    """
+    query = sa.select(controllers.c.id).where(controllers.c.id == controller_id)
+    connection.execute(query.with_for_update(read=True)).one()
 
 
 def find_recording(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +23,7 @@ from retention.errors import PlanChanged
 from retention.plan import Changes
 from retention.target import Target
 from tests.fakes.retention_vault import NUMBER, REASON, RetentionVault, build, call
-from vault import listen_store
+from vault import store
 from vault.deposit import DepositRequest
 from vault.errors import RecordingErased
 from vault.ledger.append import AppendedEntry, Ledger
@@ -270,7 +272,7 @@ def test_without_taking_turns_a_ticket_would_outlive_a_restriction(
 ) -> None:
     database = open_database(postgresql_uri, pool_size=8)
     vault = build(database, tmp_path)
-    monkeypatch.setattr(listen_store, "take_turns_with_restrictions", lambda *_: None)
+    monkeypatch.setattr(store, "take_turns", lambda *_: None)
     assert restrict_while_granting(vault, pool, restrict_first=True, scope="vault") == "open"
     database.close()
 
@@ -323,4 +325,30 @@ def test_a_longer_retention_is_not_overtaken_by_a_sweep_under_way(
     assert waited
     assert deciding.result(WAIT_S).version == 2
     assert vault.state(recording_id) == "deleted"
+    database.close()
+
+
+@pytest.mark.needs_postgresql
+def test_a_correction_is_not_overtaken_by_a_sweep_under_way(
+    postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was shown a deadline to come must not lose the call to the one of before."""
+    database = open_database(postgresql_uri, pool_size=8)
+    vault = build(database, tmp_path)
+    recording_id = vault.deposit()
+    vault.age(recording_id, days=190)
+    today = json.dumps({"started_at": datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+    correct = vault.stack.catalogue.correct_metadata
+    freeze, answers = plan.freeze, []
+
+    def then_an_officer_corrects(*asked: Any) -> None:
+        freeze(*asked)
+        correcting = pool.submit(correct, vault.dpo, recording_id, today.encode())
+        answers.append((correcting, waits_for_a_lock(database, correcting)))
+
+    monkeypatch.setattr(plan, "freeze", then_an_officer_corrects)
+    vault.sweep.run()
+    correcting, waited = answers[0]
+    assert waited
+    assert isinstance(correcting.exception(WAIT_S), RecordingErased)
     database.close()
