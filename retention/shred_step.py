@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from core.db import Database
 from keys.errors import KeysError
@@ -20,8 +21,10 @@ from keys.shred import Shredder
 from retention import erasure_rows
 from retention.erasure_rows import UNFINISHED, Erasure
 from vault import campaign as campaigns_of
+from vault.attempt_rows import unpunctured
 from vault.tables import recordings
 
+_DEAD_MAX: Final = 10_000
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -66,9 +69,20 @@ class ShredStep:
             targets = [
                 NodeRange.leaf(row.prefix, row.leaf_index) for row in connection.execute(query)
             ]
+            if targets:
+                targets += self._dead_attempts(connection, erasure)
         if erasure.person_index is not None and erasure.rerun_state != "waiting":
             targets.append(NodeRange.leaf(CONTROLLER_PREFIX, erasure.person_index))
         return targets
+
+    def _dead_attempts(self, connection: Connection, erasure: Erasure) -> list[NodeRange]:
+        """Return the leaves of attempts that ended: one may be a first try at what is erased here.
+
+        Left to the next sweep, its upload would open after the certificate. The sweep still notes
+        them as punctured; where more than these wait, it is behind and takes the rest.
+        """
+        ended = unpunctured(connection, erasure.controller_id, limit=_DEAD_MAX)
+        return [attempt.leaf for attempt in ended]
 
     def _keep(self, erasure: Erasure, outcome: ShredOutcome) -> None:
         """Note what was destroyed: the key of step 1 at least, also when a repeat did nothing."""

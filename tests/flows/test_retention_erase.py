@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from core.db import Database
 from core.errors import InvalidRequest
@@ -23,8 +24,11 @@ from retention.errors import (
 )
 from retention.target import Target
 from tests.fakes.retention_vault import NUMBER, RetentionVault, build, call
+from vault.deposit import DepositRequest
 from vault.errors import RecordingErased, RecordingNotFound, TicketEnded
 from vault.open_audio import OpenAudio
+from vault.open_deposit import OpenDeposit
+from vault.tables import attempts
 
 
 @pytest.fixture
@@ -42,6 +46,23 @@ def test_an_erased_recording_is_gone_and_its_neighbour_plays(vault: RetentionVau
     assert vault.plays(neighbour) == body
     with pytest.raises(LeafPunctured):
         vault.stack.keyring.unwrap_dek(row.subject, bytes(60))
+
+
+def test_a_failed_first_try_dies_with_the_recording_and_not_at_the_next_sweep(
+    vault: RetentionVault,
+) -> None:
+    upload = vault.stack.deposit.begin(vault.stack.actor(), DepositRequest("winter-sale"))
+    assert isinstance(upload, OpenDeposit)
+    upload.write(call())
+    with vault.database.read() as connection:
+        attempt = connection.execute(sa.select(attempts)).one()
+    upload.abort("client-gone")
+    assert vault.stack.keyring.holds(attempt.controller_id, attempt.prefix, attempt.leaf_index)
+    recording_id, neighbour = vault.deposit(), vault.deposit()
+    vault.erase_all(Target.recording(recording_id))
+    assert not vault.stack.keyring.holds(attempt.controller_id, attempt.prefix, attempt.leaf_index)
+    assert vault.plays(neighbour)
+    assert vault.sweep.run().failures == []
 
 
 def test_nobody_hears_a_recording_from_the_first_step_on(vault: RetentionVault) -> None:
