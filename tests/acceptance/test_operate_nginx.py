@@ -26,6 +26,7 @@ SNIPPET: Final = ROOT / "deploy" / "nginx-oubliette.conf"
 DEFAULTS: Final = "location / { proxy_pass http://127.0.0.1:8080; proxy_http_version 1.1; }\n"
 SIZE: Final = 24 * 1024 * 1024
 PIECE: Final = bytes(65_536)
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 pytestmark = pytest.mark.needs_nginx
 
@@ -55,15 +56,22 @@ class Upstream:
             self.began.set()
             head, _, body = head.partition(b"\r\n\r\n")
             if head.startswith(b"PUT"):
-                self.body_bytes = len(body)
-                while self.body_bytes < SIZE:
-                    self.body_bytes += len(connection.recv(1_048_576))
+                self._take_body(connection, body, chunked=b"chunked" in head)
                 connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
             else:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
                 for _ in range(SIZE // len(PIECE)):
                     connection.sendall(PIECE)
         self.ended.set()
+
+    def _take_body(self, connection: socket.socket, body: bytes, *, chunked: bool) -> None:
+        """Read to the very end: an answer over unread bytes resets the connection."""
+        self.body_bytes, end = len(body), body[-len(LAST_CHUNK) :]
+        while (end != LAST_CHUNK) if chunked else (self.body_bytes < SIZE):
+            piece = connection.recv(1_048_576)
+            assert piece, "the body ends early"
+            self.body_bytes += len(piece)
+            end = (end + piece)[-len(LAST_CHUNK) :]
 
     def close(self) -> None:
         """End the listener; a thread that waits for a request gives up."""
@@ -132,7 +140,7 @@ def put_slowly(nginx: Nginx, upstream: Upstream, *, chunked: bool) -> bool:
         streamed = upstream.began.wait(0.7)
         _send(client, half, chunked=chunked)
         if chunked:
-            client.sendall(b"0\r\n\r\n")
+            client.sendall(LAST_CHUNK)
         assert client.recv(100).startswith(b"HTTP/1.1 201")
     return streamed
 
