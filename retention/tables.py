@@ -114,3 +114,35 @@ sweep_runs = sa.Table(
     sa.Column("braked_erasure_id", sa.String(30)),
 )
 sa.Index("ix_sweep_runs_campaign_id", sweep_runs.c.campaign_id, sweep_runs.c.ran_at)
+
+set_aside_objects = sa.Table(
+    "set_aside_objects",
+    metadata,
+    # found by a restore, with neither row nor deposit entry: an officer releases or erases each
+    sa.Column("id", sa.String(30), primary_key=True),
+    sa.Column("object_key", sa.String(1024), nullable=False, unique=True),
+    sa.Column("controller_id", sa.String(30), nullable=False),  # "" when its header does not say
+    sa.Column("campaign_id", sa.String(30)),
+    sa.Column("recording_id", sa.String(30)),
+    sa.Column("prefix", sa.BigInteger),
+    sa.Column("leaf_index", sa.BigInteger),
+    sa.Column("why", sa.String(40), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("found_at", UtcMs, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),  # waiting released erased
+    sa.Column("decided_at", UtcMs),
+    sa.Column("decided_by", sa.String(30)),
+)
+sa.Index(
+    "ix_set_aside_objects_controller_id",
+    set_aside_objects.c.controller_id,
+    set_aside_objects.c.state,
+)
+
+restore_deposits = sa.Table(
+    "restore_deposits",
+    metadata,
+    # while a restore runs: deposits whose texts are forgotten, by what their leaves keep
+    sa.Column("commitment", sa.LargeBinary(32), primary_key=True),
+    sa.Column("entry_id", sa.String(30), nullable=False),
+)

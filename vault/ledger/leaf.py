@@ -77,6 +77,8 @@ EVENT_CODES: Final[Mapping[str, int]] = {
     "deposit-key-revoked": 31,
     "download": 32,
     "ledger-restored": 33,
+    "controller-created": 34,
+    "set-aside-decided": 35,
 }
 """The closed list. A code is never given a second meaning; a new type takes the next number."""
 
