@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 
 import keys.tables
 import retention.tables
+import vault.access_tables
 import vault.tables
 from core.db import Database, metadata, open_database
 from core.migrate import migrate
@@ -33,7 +34,8 @@ from tests.services.servers import S3Server, Servers
 
 T = TypeVar("T")
 _LOCK_TIMEOUT_MS = 2_000
-_SCHEMA = (keys.tables, vault.tables, retention.tables)  # imported: they fill the metadata
+# imported: they fill the metadata
+_SCHEMA = (keys.tables, vault.tables, vault.access_tables, retention.tables)
 
 # taken out of the environment: the service refuses OUBLIETTE_ variables that it does not know
 REQUIRED = os.environ.pop("OUBLIETTE_TEST_REQUIRE", "")

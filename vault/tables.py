@@ -45,6 +45,7 @@ campaigns = sa.Table(
     sa.Column("created_at", UtcMs, nullable=False),
     sa.Column("opened_at", UtcMs),
     sa.Column("closed_at", UtcMs),
+    sa.Column("sensitive_purposes", sa.JSON),  # those that want a second person; NULL is none
     sa.UniqueConstraint("controller_id", "slug"),
     sa.UniqueConstraint("controller_id", "prefix"),
 )
@@ -181,9 +182,18 @@ listens = sa.Table(
     sa.Column("covered", sa.JSON, nullable=False),  # [[first, last], ...] clear bytes delivered
     sa.Column("entry_id", sa.String(30), nullable=False),
     sa.Column("closing_entry_id", sa.String(30)),
+    sa.Column("grant_id", sa.String(30)),  # NULL where the token's claims were the right
+    sa.Column("role", sa.String(20)),  # under which it was granted
+    sa.Column("approval_id", sa.String(30)),
 )
 sa.Index("ix_listens_recording_id", listens.c.recording_id, listens.c.created_at)
 sa.Index("ix_listens_state_expires_at", listens.c.state, listens.c.expires_at)
+sa.Index(
+    "ix_listens_controller_id_actor_id",
+    listens.c.controller_id,
+    listens.c.actor_id,
+    listens.c.created_at,
+)
 
 searches = sa.Table(
     "searches",

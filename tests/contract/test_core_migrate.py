@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 
 import keys.tables  # noqa: F401  # each import registers its tables
 import retention.tables  # noqa: F401
+import vault.access_tables
 import vault.tables  # noqa: F401
 from core.db import Database, metadata, open_database
 from core.errors import SchemaMismatch

@@ -79,6 +79,16 @@ EVENT_CODES: Final[Mapping[str, int]] = {
     "ledger-restored": 33,
     "controller-created": 34,
     "set-aside-decided": 35,
+    "grant-confirmed": 36,
+    "grant-lapsed": 37,
+    "account-review-begun": 38,
+    "account-suspended": 39,
+    "account-resumed": 40,
+    "freeze-set": 41,
+    "freeze-lifted": 42,
+    "approval-requested": 43,
+    "approval-decided": 44,
+    "reason-reviewed": 45,
 }
 """The closed list. A code is never given a second meaning; a new type takes the next number."""
 
