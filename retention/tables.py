@@ -146,3 +146,15 @@ restore_deposits = sa.Table(
     sa.Column("commitment", sa.LargeBinary(32), primary_key=True),
     sa.Column("entry_id", sa.String(30), nullable=False),
 )
+
+work_leases = sa.Table(
+    "work_leases",
+    metadata,
+    # which process does what one process suffices for (retention.work_lease)
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),  # counts takeovers
+    sa.Column("taken_at", UtcMs, nullable=False),
+    sa.Column("renewed_at", UtcMs, nullable=False),
+    sa.Column("expires_at", UtcMs, nullable=False),
+)
