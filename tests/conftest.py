@@ -19,12 +19,14 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+import api.tables
 import keys.tables
 import retention.tables
 import vault.access_tables
 import vault.tables
 from core.db import Database, metadata, open_database
 from core.migrate import migrate
+from tests import evidence
 from tests.fakes.clock import FakeClock
 from tests.fakes.object_store import MemoryStore
 from tests.foreign_verifiers import compile_go
@@ -35,7 +37,7 @@ from tests.services.servers import S3Server, Servers
 T = TypeVar("T")
 _LOCK_TIMEOUT_MS = 2_000
 # imported: they fill the metadata
-_SCHEMA = (keys.tables, vault.tables, vault.access_tables, retention.tables)
+_SCHEMA = (api.tables, keys.tables, vault.tables, vault.access_tables, retention.tables)
 
 # taken out of the environment: the service refuses OUBLIETTE_ variables that it does not know
 REQUIRED = os.environ.pop("OUBLIETTE_TEST_REQUIRE", "")
@@ -73,6 +75,18 @@ def need(start: Callable[[], T]) -> T:
 def pytest_xdist_setupnodes() -> None:
     """Give the workers back what was taken out of the environment, before they start."""
     os.environ["OUBLIETTE_TEST_REQUIRE"] = REQUIRED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Put what a test of erasure counted, and each control that was caught, into its report."""
+    evidence.take()
+    try:
+        yield
+        if item.get_closest_marker("control"):
+            item.user_properties.append((evidence.CAUGHT, 1))
+    finally:
+        item.user_properties.extend(evidence.take().items())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -182,6 +182,7 @@ listens = sa.Table(
     sa.Column("covered", sa.JSON, nullable=False),  # [[first, last], ...] clear bytes delivered
     sa.Column("entry_id", sa.String(30), nullable=False),
     sa.Column("closing_entry_id", sa.String(30)),
+    sa.Column("running", sa.JSON),  # which processes play under it: vault.stream_turns
     sa.Column("grant_id", sa.String(30)),  # NULL where the token's claims were the right
     sa.Column("role", sa.String(20)),  # under which it was granted
     sa.Column("approval_id", sa.String(30)),
@@ -194,6 +195,30 @@ sa.Index(
     listens.c.actor_id,
     listens.c.created_at,
 )
+
+exports = sa.Table(
+    "exports",
+    metadata,
+    sa.Column("id", sa.String(30), primary_key=True),
+    sa.Column("controller_id", sa.String(30), nullable=False),
+    sa.Column("actor_id", sa.String(30), nullable=False),
+    sa.Column("kind", sa.String(8), nullable=False),  # export, or download: of one recording
+    sa.Column("state", sa.String(10), nullable=False),  # planned running done
+    sa.Column("purpose", sa.String(30), nullable=False),
+    sa.Column("recording_ids", sa.JSON, nullable=False),
+    sa.Column("recipient", sa.String(100), nullable=False),  # an age public key
+    sa.Column("clear_bytes", sa.BigInteger, nullable=False),
+    sa.Column("approval_id", sa.String(30)),
+    sa.Column("attempts", sa.BigInteger, nullable=False),
+    sa.Column("created_at", UtcMs, nullable=False),
+    sa.Column("expires_at", UtcMs, nullable=False),
+    sa.Column("began_at", UtcMs),
+    sa.Column("ended_at", UtcMs),
+    sa.Column("bytes_sent", sa.BigInteger, nullable=False),
+    sa.Column("requested_entry_id", sa.String(30), nullable=False),
+    sa.Column("entry_id", sa.String(30)),
+)
+sa.Index("ix_exports_controller_id_created_at", exports.c.controller_id, exports.c.created_at)
 
 searches = sa.Table(
     "searches",

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-import keys.tables  # noqa: F401  # each import registers its tables
+import api.tables  # noqa: F401  # each import registers its tables
+import keys.tables  # noqa: F401
 import retention.tables  # noqa: F401
 import vault.access_tables
 import vault.tables  # noqa: F401
