@@ -93,9 +93,7 @@ def test_keys_are_fetched_once_and_kept_for_ten_minutes(
     assert len(issuer.asked) == 4
 
 
-def test_rotation_an_unknown_kid_refetches_at_most_once_a_minute(
-    issuer: Issuer, source: IssuerKeys, clock: FakeClock
-) -> None:
+def test_jwks_that_has_rotated(issuer: Issuer, source: IssuerKeys, clock: FakeClock) -> None:
     source.find("rsa-1")
     issuer.keys = (curve_key("new"),)
     for _ in range(5):
@@ -112,7 +110,7 @@ def test_rotation_an_unknown_kid_refetches_at_most_once_a_minute(
     assert len(issuer.asked) == 4
 
 
-def test_an_issuer_that_is_down_for_an_hour_and_for_a_day(
+def test_jwks_that_is_down_for_an_hour_and_for_a_day(
     issuer: Issuer, source: IssuerKeys, clock: FakeClock
 ) -> None:
     source.find("rsa-1")
@@ -183,10 +181,26 @@ ANSWERS: dict[str, Answer] = {
 }
 
 
-@pytest.mark.parametrize("misbehave", ANSWERS)
+def test_jwks_that_redirects(issuer: Issuer, source: IssuerKeys) -> None:
+    gives_no_keys(issuer, source, "redirect")
+
+
+def test_jwks_that_is_huge(issuer: Issuer, source: IssuerKeys) -> None:
+    gives_no_keys(issuer, source, "endless")
+
+
+def test_jwks_that_is_slow(issuer: Issuer, source: IssuerKeys) -> None:
+    gives_no_keys(issuer, source, "trickle")
+
+
+@pytest.mark.parametrize("misbehave", sorted(ANSWERS.keys() - {"redirect", "endless", "trickle"}))
 def test_a_key_set_that_misbehaves_gives_no_keys(
     issuer: Issuer, source: IssuerKeys, misbehave: str
 ) -> None:
+    gives_no_keys(issuer, source, misbehave)
+
+
+def gives_no_keys(issuer: Issuer, source: IssuerKeys, misbehave: str) -> None:
     issuer.misbehave = ANSWERS[misbehave]
     began = time.monotonic()
     with pytest.raises(IssuerUnavailable):
