@@ -140,13 +140,30 @@ class Authenticator:
         Raises:
             Unauthenticated, IssuerUnavailable.
         """
+        claims = self.genuine_claims(token)
+        check_claims(claims, self.rules, now=self.clock.now())
+        return self.actor(claims)
+
+    def genuine_claims(self, token: str) -> Mapping[str, Any]:
+        """Return what the issuer signed; whom it is meant for, and when, is for the caller to ask.
+
+        Raises:
+            Unauthenticated, IssuerUnavailable.
+        """
         parsed = parse_token(token)
         if parsed.algorithm not in self.rules.algorithms:
             raise Unauthenticated(reason="algorithm")
         check_signature(parsed, self.keys.find(parsed.kid))
-        check_claims(parsed.claims, self.rules, now=self.clock.now())
+        return parsed.claims
+
+    def actor(self, claims: Mapping[str, Any]) -> Actor:
+        """Return whom checked claims speak for.
+
+        Raises:
+            Unauthenticated: no controller that this vault knows, or a claim of the wrong shape.
+        """
         return actor_of(
-            parsed.claims,
+            claims,
             self.rules,
             controllers=self.controllers,
             actor_id=self.actor_id,

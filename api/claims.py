@@ -21,6 +21,7 @@ LEEWAY_S: Final = 30
 _SUBJECT_MAX: Final = 255
 _LIST_MAX: Final = 200
 _ID_TOKEN_CLAIMS: Final = frozenset({"nonce", "at_hash", "c_hash"})
+_ID_TYPES: Final = ("", "ID")
 _ACCESS_TYPES: Final = ("", "Bearer", "bearer")  # what one issuer puts into its claims
 
 
@@ -50,22 +51,46 @@ def check_claims(claims: Mapping[str, Any], rules: TokenRules, *, now: datetime)
     Raises:
         Unauthenticated: the fact ``reason`` names the claim.
     """
+    _check_common(claims, rules, now)
+    if rules.audience not in _audience(claims):
+        raise Unauthenticated(reason="audience")
+    if _ID_TOKEN_CLAIMS & set(claims) or claims.get("typ", "") not in _ACCESS_TYPES:
+        raise Unauthenticated(reason="not-an-access-token")
+    if "cnf" in claims:  # bound to a key whose proof is not checked here
+        raise Unauthenticated(reason="bound-token")
+
+
+def check_id_claims(
+    claims: Mapping[str, Any], rules: TokenRules, *, client_id: str, now: datetime
+) -> None:
+    """Refuse an ID token that is not for our own client, or not of this moment.
+
+    Source: OpenID Connect Core 1.0 section 3.1.3.7; the nonce is compared by whoever knows it.
+
+    Raises:
+        Unauthenticated: the fact ``reason`` names the claim.
+    """
+    _check_common(claims, rules, now)
+    if _audience(claims) != {client_id} or claims.get("azp", client_id) != client_id:
+        raise Unauthenticated(reason="audience")
+    if claims.get("typ", "") not in _ID_TYPES:
+        raise Unauthenticated(reason="not-an-id-token")
+
+
+def _check_common(claims: Mapping[str, Any], rules: TokenRules, now: datetime) -> None:
     if claims.get("iss") != rules.issuer:
         raise Unauthenticated(reason="issuer")
-    audience = claims.get("aud")
-    listed = [audience] if isinstance(audience, str) else audience
-    if rules.audience not in _texts(listed, "audience"):
-        raise Unauthenticated(reason="audience")
     _check_times(claims, rules.lifetime_max_s, now.timestamp())
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= _SUBJECT_MAX:
         raise Unauthenticated(reason="subject")
     if not subject.isprintable() or not subject.strip():
         raise Unauthenticated(reason="subject")
-    if _ID_TOKEN_CLAIMS & set(claims) or claims.get("typ", "") not in _ACCESS_TYPES:
-        raise Unauthenticated(reason="not-an-access-token")
-    if "cnf" in claims:  # bound to a key whose proof is not checked here
-        raise Unauthenticated(reason="bound-token")
+
+
+def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
+    audience = claims.get("aud")
+    return _texts([audience] if isinstance(audience, str) else audience, "audience")
 
 
 def _check_times(claims: Mapping[str, Any], lifetime_max_s: int, now_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from api.jwk import Jwk
@@ -16,6 +17,20 @@ class DocumentFetcher(Protocol):
 
         Raises:
             OSError: no answer in time, a redirect, another status, or too long.
+        """
+        ...
+
+
+class FormPoster(Protocol):
+    """Sends one form to an issuer, bounded in size and time."""
+
+    def post(
+        self, uri: str, fields: Mapping[str, str], basic: tuple[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Return status and body of the answer.
+
+        Raises:
+            OSError: no answer in time, or too long.
         """
         ...
 

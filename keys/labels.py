@@ -58,6 +58,15 @@ ACTOR_NAME: Final = b"oubliette/actor-name/v1"
 SEQUENCER_LOCK: Final = b"oubliette/sequencer-lock/v1"
 """Begins what is hashed into the number of the sequencer's database lock."""
 
+BROWSER_SESSION: Final = b"oubliette/browser-session/v1"
+"""The key that seals what a browser session knows, from the session's own secret."""
+
+LOG_IN: Final = b"oubliette/log-in/v1"
+"""Begins what is derived for one log-in (state, nonce, verifier) from the browser's own secret."""
+
+REQUEST_TOKEN: Final = b"oubliette/request-token/v1"
+"""Begins the message whose HMAC shows that a request comes from our own page."""
+
 ALL: Final = (
     TREE,
     WRAP,
@@ -75,4 +84,7 @@ ALL: Final = (
     NARRATIVE_TEXT,
     ACTOR_NAME,
     SEQUENCER_LOCK,
+    BROWSER_SESSION,
+    LOG_IN,
+    REQUEST_TOKEN,
 )
