@@ -19,6 +19,8 @@ from sqlalchemy.engine import Connection
 
 from core.db import Database
 from core.errors import SchemaMismatch
+from core.scope import for_all_controllers
+from core.walls import WallState, raise_walls
 
 SchemaState = Literal["current", "older", "newer", "empty"]
 
@@ -26,15 +28,18 @@ _ADVISORY_LOCK: Final = 0x0B11E77E
 _FOLDER: Final = Path(__file__).parent / "migrations"
 
 
-def migrate(database: Database) -> None:
-    """Bring the schema to this program's version; does nothing when it is there.
+def migrate(database: Database) -> WallState:
+    """Bring the schema to this program's version, then its walls; twice is once.
+
+    Returns:
+        Whether the walls stand (``core/walls.py``).
 
     Raises:
         SchemaMismatch: the schema is newer than this program; nothing was changed.
         DatabaseUnavailable: nothing was changed.
     """
     config = _config()
-    with database.transaction() as connection:
+    with for_all_controllers(), database.transaction() as connection:
         if not database.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         state = _state(connection)
@@ -43,11 +48,12 @@ def migrate(database: Database) -> None:
         if state != "current":
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        return raise_walls(connection)
 
 
 def schema_state(database: Database) -> SchemaState:
     """Tell how the schema stands to this program; "newer" is any revision it does not know."""
-    with database.read() as connection:
+    with for_all_controllers(), database.read() as connection:
         return _state(connection)
 
 
