@@ -10,7 +10,7 @@ lock() { # output, then what to lock
         --no-emit-index-url --no-emit-find-links ${UPGRADE:-} "$@" -o "$out"
 }
 lock dev.txt pyproject.toml --all-extras --group dev
-lock runtime.txt pyproject.toml --extra postgresql -c requirements/dev.txt
+lock runtime.txt pyproject.toml --extra postgresql --extra pkcs11 -c requirements/dev.txt
 lock pgserver.txt --group pgserver
 lock mutate.txt --group mutate -c requirements/dev.txt
 lock helm.txt --group helm --no-deps

@@ -2,9 +2,13 @@
 
     local:/srv/keyring/epochs,/mnt/second/epochs    folders; one alone gets a second, named "-2",
                                                     beside it
+    pkcs11:token=vault?module-path=...&pin-source=  tokens of HSMs (``pkcs11_uri``)
+    aws-kms:eu-west-3?window-days=7                 AWS KMS (``aws_kms``)
+    transit:https://vault.example:8200/transit?...  Vault or OpenBao (``transit``)
 
 A further provider is a module beside this one and a line in ``_OPENERS``; its libraries are
-imported when a URI asks for them. No secret stands in a URI.
+imported when a URI asks for them. No secret stands in a URI. Every provider is given a deadline
+(``deadline``): one that hangs is one that does not answer.
 """
 
 from __future__ import annotations
@@ -17,22 +21,28 @@ from typing import Final
 from core.errors import InvalidRequest
 from keys.errors import KeyUnavailable
 from keys.ports import KeyProvider
+from keys.providers.deadline import PAUSE_S, TIMEOUT_S, Deadline, Patience
 from keys.providers.local import LocalProvider
+from keys.providers.pkcs11_uri import read_nodes
 
 _SECOND: Final = "-2"
 
 
-def open_provider(uri: str) -> KeyProvider:
-    """Open the provider that a URI names.
+def open_provider(uri: str, *, timeout_s: float = TIMEOUT_S) -> Deadline:
+    """Open the provider that a URI names; what lies behind a network is asked at its first use.
+
+    Args:
+        uri: its scheme chooses the provider.
+        timeout_s: how long one call to it may take.
 
     Raises:
         InvalidRequest: no provider has this scheme, or the rest is not for it.
-        KeyUnavailable: it does not answer.
+        KeyUnavailable: its folders cannot be made, or its library is not installed.
     """
     scheme, _, rest = uri.partition(":")
     if scheme not in _OPENERS or not rest:
         raise InvalidRequest(what="keys-uri")
-    return _OPENERS[scheme](rest)
+    return Deadline(_OPENERS[scheme](rest, timeout_s), Patience(timeout_s, PAUSE_S))
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,18 @@ class Providers:
                 return provider
         raise KeyUnavailable(what="key-provider", provider=uri)
 
+    def silent(self) -> tuple[str, ...]:
+        """Return the URIs of the providers whose last call ran out of time."""
+        return tuple(
+            one.uri for one in self.providers if isinstance(one, Deadline) and one.is_silent
+        )
+
     def __iter__(self) -> Iterator[KeyProvider]:
         return iter(self.providers)
 
 
-def _open_local(rest: str) -> KeyProvider:
+def _open_local(rest: str, timeout_s: float) -> KeyProvider:
+    del timeout_s  # files have no time-out of their own
     folders = [Path(part) for part in rest.split(",")]
     if not all(folder.is_absolute() for folder in folders):
         raise InvalidRequest(what="keys-uri")
@@ -85,4 +102,18 @@ def _open_local(rest: str) -> KeyProvider:
     return LocalProvider(tuple(folders))
 
 
-_OPENERS: Final[Mapping[str, Callable[[str], KeyProvider]]] = {"local": _open_local}
+def _open_pkcs11(rest: str, timeout_s: float) -> KeyProvider:
+    del timeout_s  # a token's library knows none
+    nodes = read_nodes(rest)
+    try:
+        from keys.providers.hsm import HsmProvider  # noqa: PLC0415 - wants the extra "pkcs11"
+        from keys.providers.pkcs11 import Token  # noqa: PLC0415
+    except ImportError as err:
+        raise KeyUnavailable(what="extra-pkcs11-missing") from err
+    return HsmProvider(tuple(Token(node) for node in nodes))
+
+
+_OPENERS: Final[Mapping[str, Callable[[str, float], KeyProvider]]] = {
+    "local": _open_local,
+    "pkcs11": _open_pkcs11,
+}

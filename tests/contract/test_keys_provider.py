@@ -1,13 +1,15 @@
 """What every provider of epoch keys must do.
 
-A further provider joins with one line in ``PROVIDERS``: a function from a fresh folder to a
-function that opens the provider, each time anew, on the same keys.
+A further provider joins with one line in ``PROVIDERS``: a function that returns a function that
+opens the provider, each time anew, on the same keys. ``make check-kms`` runs the same tests against
+a real service (``OUBLIETTE_CHECK_KEYS_URI``).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,22 +19,42 @@ from core.errors import IntegrityFailure, InvalidRequest
 from keys.errors import KeyMissing, KeyUnavailable
 from keys.ports import KeyProvider, KeyTag, ListedKey
 from keys.providers.registry import open_provider
+from tests.fakes.hsm import hsm_uri, make_token, pin_file
 from tests.fakes.key_world import new_id
 
 Opener = Callable[[], KeyProvider]
 CONTEXT: Final = b"whose and when"
 
 
-def _local(root: Path) -> Opener:
-    return lambda: open_provider(f"local:{root / 'epochs'},{root / 'epochs-2'}")
+@contextmanager
+def _local(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
+    yield f"local:{root / 'epochs'},{root / 'epochs-2'}"
 
 
-PROVIDERS: Final[dict[str, Callable[[Path], Opener]]] = {"local": _local}
+@contextmanager
+def _pkcs11(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
+    environment = request.getfixturevalue("softhsm")
+    labels = request.getfixturevalue("hsm_labels")
+    yield hsm_uri(environment, labels, pin_file(root))
 
 
-@pytest.fixture(params=PROVIDERS)
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    return PROVIDERS[request.param](tmp_path)
+PROVIDERS: Final = {"local": _local, "pkcs11": _pkcs11}
+PARAMETERS: Final = [
+    pytest.param(name, marks=pytest.mark.needs_softhsm if name == "pkcs11" else [])
+    for name in PROVIDERS
+]
+
+
+@pytest.fixture(scope="session")
+def hsm_labels(softhsm: dict[str, str]) -> list[str]:
+    """Return the labels of two empty tokens: two nodes."""
+    return [make_token(softhsm), make_token(softhsm)]
+
+
+@pytest.fixture(params=PARAMETERS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    with PROVIDERS[request.param](request, tmp_path) as uri:
+        yield lambda: open_provider(uri)
 
 
 @pytest.fixture
