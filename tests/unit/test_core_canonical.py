@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,18 @@ def test_the_order_of_members_does_not_matter(value: Any) -> None:
         return [turned(member) for member in one] if isinstance(one, list) else one
 
     assert canonical.encode(turned(value)) == canonical.encode(value)
+
+
+@given(VALUES, st.text(st.characters(max_codepoint=0x2FF, exclude_categories=["Cs"])))
+def test_both_ways_of_writing_give_the_same_bytes(value: Any, name: str) -> None:
+    for one in (value, {"plain": value}, {name: value, "plain": (value, name)}):
+        assert canonical.encode(one) == rfc8785.dumps(one)
+
+
+@pytest.mark.parametrize("place", range(0, 0x300, 64))
+def test_every_low_character_is_written_alike(place: int) -> None:
+    text = "".join(map(chr, range(place, place + 64)))
+    assert canonical.encode(text) == rfc8785.dumps(text)
 
 
 def test_members_sort_by_utf16_code_units() -> None:
