@@ -41,6 +41,7 @@ from api.routes import (
 )
 from api.service import Service
 from core.errors import InvalidRequest, OublietteError
+from core.scope import for_all_controllers
 
 ROUTERS: Final = (
     health.router,
@@ -111,11 +112,13 @@ def build_api(service: Service) -> FastAPI:
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     service: Service = api.state.service
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    await anyio.to_thread.run_sync(service.start)
+    with for_all_controllers():
+        await anyio.to_thread.run_sync(service.start)
     try:
         yield
     finally:
-        await anyio.to_thread.run_sync(service.stop)
+        with for_all_controllers():
+            await anyio.to_thread.run_sync(service.stop)
 
 
 def _refused(request: Request, error: Exception) -> Response:

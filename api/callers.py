@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import Depends, Request
 
 from api.errors import RoleRequired
+from api.service import Service
+from core.scope import narrow
 from vault.access import ROLES, Actor, Role
 
 
@@ -28,7 +30,9 @@ def allow(*roles: Role) -> Any:
         raise ValueError(sorted(wanted - ROLES))
 
     def check(request: Request) -> Actor:
-        actor: Actor = request.app.state.service.authenticator.authenticate(request.headers)
+        service: Service = request.app.state.service
+        actor = service.authenticator.authenticate(request.headers)
+        narrow(actor.controller_id, service.ports.vault.ledger_controller_id)
         request.state.actor_id = actor.id
         if wanted and not actor.roles & wanted:
             raise RoleRequired(roles=sorted(wanted))

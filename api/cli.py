@@ -12,6 +12,7 @@ import typer
 
 from api import cli_audit, cli_campaign, cli_deposit, cli_erase, cli_people, cli_vault
 from api.version import program_version
+from core.scope import for_all_controllers
 
 app = typer.Typer(
     name="oubliette",
@@ -73,8 +74,9 @@ app.add_typer(cli_erase.hold_app, name="hold")
 
 
 def main() -> None:
-    """Run the program."""
-    app(prog_name="oubliette")
+    """Run the program; a command works for every controller, a request for its caller's."""
+    with for_all_controllers():
+        app(prog_name="oubliette")
 
 
 if __name__ == "__main__":

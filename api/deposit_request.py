@@ -15,6 +15,7 @@ from api.limits import LIMITS
 from api.multipart import AudioBegins, file_name
 from api.ports import SecretAuthenticator
 from core.errors import InvalidRequest
+from core.scope import narrow
 from vault.access import Actor
 from vault.deposit import DepositRequest
 from vault.deposit_secret import URL_PREFIX
@@ -32,6 +33,7 @@ class Sender:
     request: Request
     authenticator: Authenticator
     secrets: SecretAuthenticator
+    ledger_controller_id: str
 
     def authenticate(self, external_id: str | None = None) -> Actor:
         """Return the sender; may wait for the database.
@@ -44,6 +46,7 @@ class Sender:
             actor = self.authenticator.authenticate(self.request.headers)
         else:
             actor = self._holder(token, external_id)
+        narrow(actor.controller_id, self.ledger_controller_id)
         self.request.state.actor_id = actor.id
         if "intake" not in actor.roles:
             raise RoleRequired(roles=["intake"])

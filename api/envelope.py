@@ -22,6 +22,7 @@ from api.observability import fault_fields, log, request_id
 from api.problems import problem_response, status_of
 from core.errors import OublietteError
 from core.ports import Clock
+from core.scope import begin_request
 
 NO_ROUTE: Final = "(none)"
 _ID_BYTES: Final = 8
@@ -70,7 +71,10 @@ class Envelope:
         token = request_id.set(exchange.id)
         self.metrics.in_flight.inc()
         try:
-            await self._answer(scope, _counted(receive, exchange), self._dressed(send, exchange))
+            with begin_request():  # no rows are in scope until the caller is known
+                await self._answer(
+                    scope, _counted(receive, exchange), self._dressed(send, exchange)
+                )
         finally:
             self.metrics.in_flight.dec()
             self._record(scope, exchange)

@@ -15,6 +15,7 @@ from typing import Final
 
 from api.metrics import Metrics
 from api.observability import fault_fields, log
+from core.scope import for_all_controllers
 
 RESTART_S: Final = 1.0
 TRUSTED_AFTER_S: Final = 5.0
@@ -71,7 +72,8 @@ class Watched:
 
     def _once(self) -> None:
         try:
-            self.work(self.stop)
+            with for_all_controllers():
+                self.work(self.stop)
         except Exception as error:  # noqa: BLE001 - whatever it was, the thread goes on
             self._failed_s = time.monotonic()
             self.metrics.thread_failures.labels(self.name).inc()

@@ -5,6 +5,9 @@ IMMEDIATE``; PostgreSQL runs READ COMMITTED with ``synchronous_commit = on``. Bo
 start: a commit that a power cut can undo would make an acknowledged deposit, or a destroyed key's
 tombstone, vanish.
 
+On PostgreSQL each transaction begins by saying whose rows it may touch (``core/scope.py``), in the
+same round trip as ``BEGIN``; superusers, whom no policy stops, are not bothered with it.
+
 Instants are stored as whole milliseconds since 1970 (``UtcMs``): one meaning on both engines.
 """
 
@@ -21,12 +24,15 @@ from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from core import scope
 from core.errors import DatabaseUnavailable, InvalidRequest, UnsafeDatabase
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_TIMEOUT_MS: Final = 30_000
 _AFTER_COMMIT: Final = "oubliette-after-commit"
 _SQLITE_FULL: Final = 2
+_IN_TRANSACTION: Final = 2  # libpq's PQTRANS_INTRANS
+APPLICATION_NAME: Final = "oubliette"  # a program older than the walls has none
 
 metadata: Final = sa.MetaData(
     naming_convention={
@@ -65,9 +71,13 @@ class Database:
 
     Do not nest: on SQLite a second writer on the same thread waits for the first one, which waits
     for it. What a transaction needs from elsewhere is fetched before it begins.
+
+    Attributes:
+        walled: policies of PostgreSQL apply to this role, so every transaction says its scope.
     """
 
     engine: Engine
+    walled: bool = False
 
     @property
     def is_sqlite(self) -> bool:
@@ -85,8 +95,7 @@ class Database:
         """
         with _translated(), self.engine.connect() as connection:
             connection.info.pop(_AFTER_COMMIT, None)
-            if self.is_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._begin(connection, "IMMEDIATE")
             yield connection
             connection.commit()
             actions: list[Callable[[], None]] = connection.info.pop(_AFTER_COMMIT, [])
@@ -97,12 +106,26 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Run a reading transaction: one snapshot on SQLite, never blocked by a writer."""
         with _translated(), self.engine.connect() as connection:
-            if self.is_sqlite:
-                connection.exec_driver_sql("BEGIN DEFERRED")
+            self._begin(connection, "DEFERRED")
             try:
                 yield connection
             finally:
                 connection.rollback()
+
+    def _begin(self, connection: Connection, how: str) -> None:
+        """Begin where the engine does not by itself, or where its scope has to be said.
+
+        Raises:
+            ScopeMissingError: on walled databases, work that nobody gave a scope.
+        """
+        if self.is_sqlite:
+            connection.exec_driver_sql(f"BEGIN {how}")
+        elif self.walled:
+            said = scope.statement()
+            raw: Any = connection.connection.driver_connection
+            raw.pgconn.exec_(f"BEGIN; {said}".encode())
+            if raw.info.transaction_status != _IN_TRANSACTION:
+                connection.exec_driver_sql(said)  # raises what is wrong with the connection
 
     def now(self, connection: Connection) -> datetime:
         """Return the database's clock, aware UTC, to the millisecond."""
@@ -166,15 +189,28 @@ def open_database(uri: str, *, pool_size: int = 16) -> Database:
         sa.event.listen(engine, "connect", _prepare_sqlite)
     else:
         engine = sa.create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **shared
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args={"application_name": url.query.get("application_name", APPLICATION_NAME)},
+            **shared,
         )
     database = Database(engine)
     try:
         _check_durable(database)
+        database = Database(engine, walled=_is_walled(database))
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _is_walled(database: Database) -> bool:
+    """Tell whether policies of PostgreSQL apply to this role at all."""
+    if database.is_sqlite:
+        return False
+    query = "SELECT NOT (rolsuper OR rolbypassrls) FROM pg_roles WHERE rolname = current_user"
+    with database.read() as connection:
+        return bool(connection.exec_driver_sql(query).scalar_one())
 
 
 def _prepare_sqlite(raw: Any, record: object) -> None:

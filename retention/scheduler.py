@@ -19,6 +19,7 @@ from typing import Final
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.errors import OublietteError
+from core.scope import for_all_controllers
 from retention.ports import Job
 
 _LOG: Final = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ class Scheduler:
 
 def _run(one: Every) -> None:
     try:
-        one.job.run()
+        with for_all_controllers():
+            one.job.run()
     except OublietteError as err:
         _LOG.warning("job-failed", extra={"job": one.name, "code": err.code})
     except Exception:  # noqa: BLE001 - a broken job must not take the others with it

@@ -26,6 +26,7 @@ from core.canonical import Json
 from core.db import Database
 from core.errors import InvalidRequest
 from core.ports import Clock
+from core.scope import for_all_controllers
 from vault.access import Actor
 from vault.campaign import Campaign, find_in_scope
 from vault.deposit_secret import (
@@ -195,6 +196,10 @@ class DepositKeys:
             DepositKeyNotFound: unknown, revoked, expired, or another external id: all alike.
         """
         check_spelling(secret)
+        with for_all_controllers():  # whose it is, only the row tells
+            return self._recognise(secret, external_id)
+
+    def _recognise(self, secret: str, external_id: str | None) -> Actor:
         asked = {"fingerprint": fingerprint(secret)}
         with self.database.read() as connection:
             row = connection.execute(_RECOGNISE, asked).mappings().one_or_none()

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from core.db import Database
 from core.ports import Clock
+from core.scope import for_all_controllers, narrow
 from keys.errors import LeafPunctured
 from keys.keyring import Keyring
 from vault import listen_store as rows
@@ -75,9 +76,11 @@ class Player:
             TicketEnded: unknown, not this ticket, its cookie missing, over, or used up.
             RecordingErased: the ticket was good, its recording is gone.
         """
-        with self.database.read() as connection:
+        # whose the ticket is, only its row tells
+        with for_all_controllers(), self.database.read() as connection:
             row = self._valid_ticket(connection, listen_id, ticket=ticket, cookie=cookie)
             heard = rows.find_heard(connection, row.controller_id, row.recording_id)
+        narrow(row.controller_id, self.accounts.ledger.ledger_controller_id)
         if heard is None:
             raise TicketEnded
         return Admission(row, heard)

@@ -17,6 +17,7 @@ from sqlalchemy.engine import RowMapping
 from core import ids
 from core.db import Database
 from core.ports import Clock
+from core.scope import for_controllers
 from vault.access import Actor
 from vault.errors import SearchNotFound
 from vault.scan import PersonMatcher, ScanScope, count_rows, scan
@@ -112,6 +113,11 @@ class SearchJobs:
         self.workers.shutdown(wait=True)
 
     def _run(self, search_id: str, scope: ScanScope, matcher: PersonMatcher) -> None:
+        ledger_id = self.searches.ledger.ledger_controller_id
+        with for_controllers(scope.controller_id, ledger_id):
+            self._go_through(search_id, scope, matcher)
+
+    def _go_through(self, search_id: str, scope: ScanScope, matcher: PersonMatcher) -> None:
         hits: list[str] = []
         done = 0
         try:

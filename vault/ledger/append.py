@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.db import Database
 from core.ports import Clock
+from core.scope import for_all_controllers
 from keys.errors import KeysError, LeafPunctured
 from vault.errors import LedgerUnavailable
 from vault.ledger.alarm import Alarm
@@ -99,7 +100,7 @@ class Ledger:
 
     def queue_lag_ms(self) -> int:
         """Return how long the oldest entry without an index has waited, by the database's clock."""
-        with self.database.read() as connection:
+        with for_all_controllers(), self.database.read() as connection:
             row: Any = connection.execute(self._lag_query).one()
         now_ms, oldest_ms = row
         return 0 if oldest_ms is None else max(0, now_ms - oldest_ms)

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from core.db import Database
 from core.errors import DatabaseUnavailable
+from core.scope import for_all_controllers
 
 GROUP_MAX: Final = 256
 
@@ -89,7 +90,8 @@ class GroupCommit(Generic[T]):
 
 def _write(database: Database, group: Sequence[_Waiting[T]], write: Write[T]) -> None:
     try:
-        with database.transaction() as connection:
+        # the callers of a group may belong to several controllers
+        with for_all_controllers(), database.transaction() as connection:
             write(connection, [one.item for one in group])
     except DatabaseUnavailable as err:
         for one in group:
