@@ -16,6 +16,20 @@ class Unauthenticated(ApiError):
     title = "The request carries no valid credentials."
 
 
+class LogInFailed(ApiError):
+    """A browser's log-in did not come to its end; the fact ``reason`` names the rule."""
+
+    code = "log-in-failed"
+    title = "The log-in did not succeed; begin it again."
+
+
+class CsrfRefused(ApiError):
+    """A change was asked for with a session's cookie, but not by a page of ours."""
+
+    code = "csrf-refused"
+    title = "This request does not come from the console's own page."
+
+
 class StepUpRequired(ApiError):
     """The caller must authenticate again, more strongly or more recently."""
 
@@ -36,13 +50,6 @@ class RoleRequired(ApiError):
 
     code = "role-required"
     title = "None of your roles may do this."
-
-
-class ApprovalRequired(ApiError):
-    """A second person must approve this first."""
-
-    code = "approval-required"
-    title = "A second person must approve this first."
 
 
 class RateLimited(ApiError):

@@ -221,3 +221,73 @@ class DepositKeyNotFound(VaultError):
 
     code = "deposit-key-not-found"
     title = "No such deposit key."
+
+
+class ApprovalRequired(VaultError):
+    """A second person must approve this exact request first; facts say where."""
+
+    code = "approval-required"
+    title = "A second person must approve this first."
+
+
+class ApprovalNotFound(VaultError):
+    """No such approval in the actor's scope."""
+
+    code = "approval-not-found"
+    title = "No such approval."
+
+
+class ApprovalConflict(VaultError):
+    """The approval cannot be decided by this person, or not any more; a fact says why."""
+
+    code = "approval-conflict"
+    title = "The approval cannot be decided in this way."
+
+
+class AccountSuspended(VaultError):
+    """The account is suspended or frozen: it may do nothing."""
+
+    code = "account-suspended"
+    title = "This account is suspended."
+
+
+class AccountNotFound(VaultError):
+    """No account of this id was seen in the actor's controller."""
+
+    code = "account-not-found"
+    title = "No such account."
+
+
+class GrantNotFound(VaultError):
+    """No such grant in the actor's scope."""
+
+    code = "grant-not-found"
+    title = "No such grant."
+
+
+class GrantConflict(VaultError):
+    """The grant cannot be given, confirmed or ended in this way; a fact says why."""
+
+    code = "grant-conflict"
+    title = "The grant cannot change in this way."
+
+
+class FreezeNotFound(VaultError):
+    """No such freeze in the actor's controller."""
+
+    code = "freeze-not-found"
+    title = "No such freeze."
+
+
+class ReviewNotFound(VaultError):
+    """No such review in the actor's scope."""
+
+    code = "review-not-found"
+    title = "No such review."
+
+
+class ReviewConflict(VaultError):
+    """The reason was judged already, or is the reviewer's own."""
+
+    code = "review-conflict"
+    title = "The review cannot be decided in this way."

@@ -68,8 +68,17 @@ class ListenAccounts:
         Streams in this process stop before their next batch; those elsewhere within 2 s. The
         closing entries follow in ``close_ended``.
         """
-        for listen_id in rows.revoke_open(connection, recording_ids, self.database.now(connection)):
+        self.revoke_where(connection, listens.c.recording_id.in_(recording_ids))
+
+    def revoke_where(self, connection: Connection, condition: sa.ColumnElement[bool]) -> int:
+        """Revoke every open ticket under a condition over ``listens``; returns how many.
+
+        As ``revoke_for``: here before the next batch, elsewhere within 2 s.
+        """
+        ended = rows.revoke_open(connection, condition, self.database.now(connection))
+        for listen_id in ended:
             self.streams.cut_all(listen_id)
+        return len(ended)
 
     def close_ended(self) -> int:
         """Write the closing entry of every listen that has ended; returns how many.

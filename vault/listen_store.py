@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,24 +15,21 @@ from vault.store import Recording, from_row
 from vault.tables import campaigns, listens, recordings
 from vault.ticket import Spans, merged
 
-# built once: every request for audio runs them, and every stream again and again
+_BATCH: Final = 500
+# built once: every request for audio runs them
 _TICKET: Final = sa.select(listens).where(listens.c.id == sa.bindparam("listen_id"))
 _HEARD: Final = (
     sa.select(
         recordings,
         campaigns.c.slug.label("campaign_slug"),
         campaigns.c.listen_purposes.label("campaign_purposes"),
+        campaigns.c.sensitive_purposes.label("campaign_sensitive"),
     )
     .join(campaigns, campaigns.c.id == recordings.c.campaign_id)
     .where(
         recordings.c.id == sa.bindparam("recording_id"),
         recordings.c.controller_id == sa.bindparam("controller_id"),
     )
-)
-_RUNNING: Final = (
-    sa.select(listens.c.state, listens.c.expires_at, recordings.c.state)
-    .join_from(listens, recordings, recordings.c.id == listens.c.recording_id)
-    .where(listens.c.id == sa.bindparam("listen_id"))
 )
 
 
@@ -44,6 +40,7 @@ class Heard:
     recording: Recording
     campaign_slug: str
     listen_purposes: frozenset[str]
+    sensitive_purposes: frozenset[str] = frozenset()
 
     @property
     def sealed(self) -> SealedAudio:
@@ -79,6 +76,8 @@ class TicketRow:
     covered: Spans
     entry_id: str
     closing_entry_id: str | None
+    grant_id: str | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,12 @@ def find_heard(
         return None
     recording = from_row(row)
     recording.check_stored()
-    return Heard(recording, row["campaign_slug"], frozenset(row["campaign_purposes"]))
+    return Heard(
+        recording,
+        row["campaign_slug"],
+        frozenset(row["campaign_purposes"]),
+        frozenset(row["campaign_sensitive"] or ()),
+    )
 
 
 def find_ticket(connection: Connection, listen_id: str, *, lock: bool = False) -> TicketRow | None:
@@ -121,15 +125,6 @@ def find_ticket(connection: Connection, listen_id: str, *, lock: bool = False) -
     query = _TICKET.with_for_update() if lock else _TICKET
     row = connection.execute(query, {"listen_id": listen_id}).mappings().one_or_none()
     return None if row is None else _ticket(row)
-
-
-def may_run_on(connection: Connection, listen_id: str, now: datetime) -> bool:
-    """Tell whether the ticket is open and its recording stored: what a running stream asks."""
-    row = connection.execute(_RUNNING, {"listen_id": listen_id}).one_or_none()
-    if row is None:
-        return False
-    ticket_state, expires_at, recording_state = row
-    return bool(ticket_state == "open" and expires_at > now and recording_state == "stored")
 
 
 def tickets_of(connection: Connection, recording_id: str) -> list[TicketRow]:
@@ -171,16 +166,17 @@ def add_delivered(connection: Connection, row: TicketRow, byte_count: int, spans
     )
 
 
-def revoke_open(connection: Connection, recording_ids: Sequence[str], now: datetime) -> list[str]:
-    """Revoke every open ticket of the recordings; returns the listens revoked."""
-    query = sa.select(listens.c.id).where(
-        listens.c.recording_id.in_(recording_ids), listens.c.state == "open"
-    )
+def revoke_open(
+    connection: Connection, condition: sa.ColumnElement[bool], now: datetime
+) -> list[str]:
+    """Revoke every open ticket under a condition over ``listens``; returns the listens revoked."""
+    query = sa.select(listens.c.id).where(condition, listens.c.state == "open")
     ended = list(connection.execute(query).scalars())
-    if ended:
+    for start in range(0, len(ended), _BATCH):
+        chunk = ended[start : start + _BATCH]
         connection.execute(
             sa.update(listens)
-            .where(listens.c.id.in_(ended), listens.c.state == "open")
+            .where(listens.c.id.in_(chunk), listens.c.state == "open")
             .values(state="revoked", ended_at=now)
         )
     return ended

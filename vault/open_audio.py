@@ -2,9 +2,9 @@
 
 ``admit`` looks at the ticket and names what may be played; ``open`` authenticates the last and the
 first chunk before any status line goes out; ``OpenAudio`` then gives one batch at a time. A running
-stream looks at its ticket and its recording again every 2 s or 1 MiB: after an erasure, a
-restriction or a revocation no further batch leaves. A stopped machine that wakes may still emit the
-one batch it held.
+stream looks at its ticket, its recording and the listener's right again every second or 1 MiB:
+after an erasure, a restriction, a freeze or the end of a grant no further batch leaves. A stopped
+machine that wakes may still emit the one batch it held.
 
 Anything wrong with a ticket is one and the same ``TicketEnded``: whoever tries addresses learns
 nothing from the difference.
@@ -25,16 +25,17 @@ from keys.errors import LeafPunctured
 from keys.keyring import Keyring
 from vault import listen_store as rows
 from vault import ticket as tickets
-from vault.errors import RecordingErased, TicketEnded
+from vault.errors import ListenDenied, RecordingErased, TicketEnded
 from vault.listen_account import ListenAccounts
 from vault.listen_store import Heard, TicketRow
 from vault.ports import ObjectStore
+from vault.rights import Rights
 from vault.sealed_audio import AudioReader
 from vault.streams import Stream, Streams
 
 FIRST_BATCH_BYTES: Final = 64 * 1024
 BATCH_BYTES: Final = 256 * 1024
-RECHECK_S: Final = 2.0
+RECHECK_S: Final = 1.0
 RECHECK_BYTES: Final = 1024 * 1024
 ETAG_BYTES: Final = 16
 
@@ -68,6 +69,12 @@ class Player:
     accounts: ListenAccounts
     streams: Streams
     clock: Clock
+    grants_required: bool = False
+
+    @property
+    def rights(self) -> Rights:
+        """Return what tells whether a running listen may go on."""
+        return Rights(self.database, self.grants_required)
 
     def admit(self, listen_id: str, *, ticket: str, cookie: str) -> Admission:
         """Check a ticket without using it up; leaves no entry and costs no budget.
@@ -121,12 +128,8 @@ class Player:
         Raises:
             TicketEnded, RecordingErased: it may not.
         """
-        ticket = admission.ticket
         with self.database.read() as connection:
-            if rows.may_run_on(connection, ticket.id, self.database.now(connection)):
-                return
-            rows.find_heard(connection, ticket.controller_id, ticket.recording_id)
-        raise TicketEnded
+            self._check_right(connection, admission.ticket)
 
     def _valid_ticket(
         self, connection: Connection, listen_id: str, *, ticket: str, cookie: str
@@ -136,12 +139,21 @@ class Player:
             raise TicketEnded
         if row.cookie_sha256 and not tickets.matches(cookie, row.cookie_sha256):
             raise TicketEnded
-        over = row.expires_at <= self.database.now(connection)
-        if row.state == "revoked":
-            rows.find_heard(connection, row.controller_id, row.recording_id)  # erased says so
-        if row.state != "open" or over or row.bytes_sent >= row.byte_budget:
+        self._check_right(connection, row)
+        if row.bytes_sent >= row.byte_budget:
             raise TicketEnded
         return row
+
+    def _check_right(self, connection: Connection, row: TicketRow) -> None:
+        """Refuse a ticket that is over, or whose account, role, grant or recording is."""
+        try:
+            if self.rights.check_running(connection, row.id):
+                return
+        except ListenDenied as err:
+            raise TicketEnded from err
+        if row.state != "closed":
+            rows.find_heard(connection, row.controller_id, row.recording_id)  # erased says so
+        raise TicketEnded
 
 
 class OpenAudio:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from api.errors import (
-    ApprovalRequired,
     InternalFailure,
     MethodNotAllowed,
     RateLimited,
@@ -23,7 +22,7 @@ from api.problems import MEDIA_TYPE, RETRY_AFTER_S, STATUS, problem_body, proble
 from core.errors import DatabaseUnavailable, IntegrityFailure, OublietteError, SchemaMismatch
 from keys.errors import KeysLost, PointerMoved
 from retention.errors import BrakeEngaged
-from vault.errors import DepositInProgress, ObjectExists, RangeNotSatisfiable, RecordingErased
+from vault.errors import ApprovalRequired, DepositInProgress, ObjectExists, RangeNotSatisfiable, RecordingErased
 
 ROOT = Path(__file__).parents[2]
 LEAVES = sorted(set(leaves()), key=lambda one: (one.code, one.__name__))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,7 +19,9 @@ from vault.access import (
     check_search,
 )
 from vault.errors import ListenDenied, PurposeUnknown, ReasonRequired
+from vault.grant import Standing
 
+NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 MANAGER = Actor(
     id="act_x",
     subject="someone",
@@ -32,7 +35,7 @@ SCENE = Scene("north", frozenset({"quality-control"}))
 
 def refusal(actor: Actor, scene: Scene, purpose: str) -> str | None:
     try:
-        check_listen(actor, scene, purpose)
+        check_listen(actor, scene, purpose, Standing(NOW))
     except ListenDenied as denied:
         return str(denied.facts["why"])
     return None
