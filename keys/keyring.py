@@ -16,8 +16,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import Final
 
 from core.db import Database
@@ -98,6 +99,16 @@ class Keyring:
         with self._leaf(subject) as seed:
             return wrap.seal_message(seed, label, subject, clear, self._nonce(), context=context)
 
+    def seal_all(self, messages: Sequence[tuple[Subject, bytes]], label: bytes) -> list[bytes]:
+        """Seal several messages; neighbours under one leaf share the walk down the tree."""
+        sealed = []
+        for _, alike in groupby(messages, key=lambda one: one[0].leaf):
+            neighbours = list(alike)
+            with self._leaf(neighbours[0][0]) as seed:
+                for subject, clear in neighbours:
+                    sealed.append(wrap.seal_message(seed, label, subject, clear, self._nonce()))
+        return sealed
+
     def open(self, subject: Subject, label: bytes, sealed: bytes, context: bytes = b"") -> bytes:
         """Return the message of ``seal``; raises like ``unwrap_dek``."""
         with self._leaf(subject) as seed:
@@ -170,6 +181,12 @@ class Keyring:
                 except OublietteError as err:
                     _LOG.warning("lease not renewed: %s (%s)", holding.controller_id, err)
         self.drop_ended()
+
+    def left_s(self) -> float:
+        """Return the least time left on a cover in memory; ``LEASE_S`` when there is none."""
+        now = self._clock.boottime_s()
+        left = [one.left_s(now) for one in self._all() if one.pointer is not None]
+        return min(left, default=LEASE_S)
 
     def drop_ended(self) -> None:
         """Zero the covers whose leases have ended; memory only, for a timer that must not block."""

@@ -40,6 +40,11 @@ class Subject:
     prefix: int
     index: int
 
+    @property
+    def leaf(self) -> tuple[str, int, int]:
+        """Return which leaf of which tree it is."""
+        return (self.controller_id, self.prefix, self.index)
+
     def binary(self) -> bytes:
         """Return the 54 bytes bound into seals: three 16-byte ids, prefix u16, index u32."""
         bits = (self.controller_id, self.campaign_id, self.recording_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -37,6 +37,18 @@ class ObjectWriter(Protocol):
 
     def abort(self) -> None:
         """Drop everything written so far; safe to call twice and after a failure."""
+        ...
+
+
+class ObjectReads(Protocol):
+    """As much of an object store as reading one object takes."""
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``start``; raises like ``ObjectStore.read``."""
+        ...
+
+    def size(self, key: str) -> int:
+        """Return the size in bytes; raises like ``ObjectStore.size``."""
         ...
 
 
@@ -168,6 +180,14 @@ class MessageKeys(Protocol):
 
         Raises:
             LeafPunctured: the leaf is gone. KeyUnavailable, LeaseLost: no lease in force.
+        """
+        ...
+
+    def seal_all(self, messages: Sequence[tuple[Subject, bytes]], label: bytes, /) -> list[bytes]:
+        """Seal several messages, all or none; cheaper for neighbours under one leaf.
+
+        Raises:
+            LeafPunctured, KeyUnavailable, LeaseLost: as ``seal``, for any of them.
         """
         ...
 

@@ -93,17 +93,19 @@ class Replica:
         return code
 
     @property
+    def running(self) -> bool:
+        """Tell whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def ready(self) -> bool:
         """Tell whether it answers that it is."""
-        if self.process is None or self.process.poll() is not None:
-            return False
-        return self.ask("GET", "/readyz").status == 200
+        return self.running and self.ask("GET", "/readyz").status == 200
 
     def await_ready(self) -> None:
         give_up = time.monotonic() + START_S
         while not self.ready:
-            ended = self.process is None or self.process.poll() is not None
-            if ended or time.monotonic() > give_up:
+            if not self.running or time.monotonic() > give_up:
                 raise AssertionError(self.log.read_text()[-2_000:])
             time.sleep(0.1)
 
@@ -254,7 +256,7 @@ class Callers:
         self.told.grants[said["entry_id"]] = said["leaf_hash"]
         url = urlsplit(said["audio_url"])
         replica = dice.choice(self.replicas)
-        _, heard = replica.hear("GET", f"{url.path}?{url.query}", **who)
+        _, heard = replica.hear("GET", f"{url.path}?{url.query}", None, **who)
         if heard:
             self.told.heard.add(said["entry_id"])
 

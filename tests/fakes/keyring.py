@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from keys import wrap
@@ -43,6 +44,9 @@ class FakeKeyring:
     def seal(self, subject: Subject, label: bytes, clear: bytes, *, context: bytes = b"") -> bytes:
         seed = self._seed(subject)
         return wrap.seal_message(seed, label, subject, clear, os.urandom(12), context=context)
+
+    def seal_all(self, messages: Sequence[tuple[Subject, bytes]], label: bytes) -> list[bytes]:
+        return [self.seal(subject, label, clear) for subject, clear in messages]
 
     def open(self, subject: Subject, label: bytes, sealed: bytes, *, context: bytes = b"") -> bytes:
         return wrap.open_message(self._seed(subject), label, subject, sealed, context=context)

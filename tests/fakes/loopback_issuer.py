@@ -44,7 +44,7 @@ def loopback_issuer() -> Iterator[LoopbackIssuer]:
 
     class Documents(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            url = f"http://127.0.0.1:{self.server.server_address[1]}"
+            url = f"http://127.0.0.1:{server.server_port}"
             documents = {
                 "/.well-known/openid-configuration": json.dumps(
                     {"issuer": url, "jwks_uri": f"{url}/keys"}
@@ -65,7 +65,7 @@ def loopback_issuer() -> Iterator[LoopbackIssuer]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield LoopbackIssuer(f"http://127.0.0.1:{server.server_address[1]}", key)
+        yield LoopbackIssuer(f"http://127.0.0.1:{server.server_port}", key)
     finally:
         server.shutdown()
         thread.join()

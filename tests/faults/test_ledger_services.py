@@ -28,6 +28,7 @@ from tests import ledger_verifier
 from tests.fakes.fleet import (
     SERVE,
     SLUG,
+    START_S,
     Callers,
     Replica,
     Told,
@@ -86,9 +87,18 @@ def kill_at_random(fleet: Fleet, dice: random.Random, until: Callable[[int], boo
         victim.kill()
         victim.start()
         kills += 1
-        while sum(one.ready for one in fleet.replicas) < 2:
-            time.sleep(0.1)
+        await_two(fleet)
     return kills
+
+
+def await_two(fleet: Fleet) -> None:
+    """Wait until two services are ready; one that ended by itself fails the test."""
+    give_up = time.monotonic() + START_S
+    while sum(one.ready for one in fleet.replicas) < 2:
+        ended = [one for one in fleet.replicas if not one.running]
+        assert not ended, ended[0].log.read_text()[-2_000:]
+        assert time.monotonic() < give_up, "services do not come up"
+        time.sleep(0.1)
 
 
 def settle(fleet: Fleet) -> None:

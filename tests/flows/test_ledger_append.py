@@ -265,7 +265,7 @@ def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> Non
     group: GroupCommit[int] = GroupCommit()
     writing, go_on = threading.Event(), threading.Event()
     told: dict[int, str] = {}
-
+    prepared: list[Sequence[int]] = []
     def write(connection: Connection, items: Sequence[int]) -> None:
         if 1 in items:
             writing.set()
@@ -274,7 +274,7 @@ def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> Non
             raise KeyboardInterrupt
 
     def come(number: int) -> None:
-        told[number] = outcome(lambda: group.run(kit.database, number, write))
+        told[number] = outcome(lambda: group.run(kit.database, number, prepared.append, write))
 
     threads = [threading.Thread(target=come, args=(number,)) for number in (1, 2, 3)]
     threads[0].start()
@@ -287,7 +287,8 @@ def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> Non
     for thread in threads:
         thread.join(timeout=10)
     assert told == {1: "written", 2: "KeyboardInterrupt", 3: "DatabaseUnavailable"}
-    group.run(kit.database, 4, write)
+    group.run(kit.database, 4, prepared.append, write)
+    assert prepared == [[1], [2, 3], [4]]
 
 
 def test_times_are_kept_to_the_millisecond(kit: LedgerKit) -> None:

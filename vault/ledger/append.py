@@ -15,9 +15,9 @@ waited more than 10 s for its index, ``LedgerUnavailable``: nothing may be heard
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -44,12 +44,17 @@ __all__ = ["AppendedEntry", "Ledger", "OpenedEntry"]
 QUEUE_LAG_MAX_MS: Final = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Alone:
-    """An entry and what commits with it."""
+    """An event and what commits with its entry; sealed by whoever leads its group."""
 
-    sealed: SealedEntry
+    event: Event
     statements: Sequence[sa.Executable]
+    sealed: SealedEntry | None = None
+
+
+def _uncounted(event: Event) -> None:
+    del event
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Ledger:
         files: where the tiles lie; only ``proof`` needs them.
         progress: wakes the sequencer of this process and those who wait for it.
         alarm: closes the ledger once it is not the one that was anchored.
+        on_entry: is told each event once its entry is durable; must not fail. For figures.
     """
 
     database: Database
@@ -70,6 +76,7 @@ class Ledger:
     files: ObjectStore | None = None
     progress: Progress = field(default_factory=Progress)
     alarm: Alarm = field(default_factory=Alarm)
+    on_entry: Callable[[Event], None] = _uncounted
     _group: GroupCommit[_Alone] = field(default_factory=GroupCommit, repr=False)
 
     @property
@@ -121,10 +128,10 @@ class Ledger:
         Raises:
             As ``append``.
         """
-        sealed = [self.sealer.seal(event) for event in events]
+        sealed = self.sealer.seal_all(events)
         if sealed:
             self._insert(connection, sealed)
-            self.database.after_commit(connection, self.progress.entries_queued)
+            self.database.after_commit(connection, partial(self._committed, events))
         return [one.entry for one in sealed]
 
     def append_alone(self, event: Event, *statements: sa.Executable) -> AppendedEntry:
@@ -141,10 +148,10 @@ class Ledger:
         Raises:
             As ``append``, and what the statements raise.
         """
-        sealed = self.sealer.seal(event)
-        self._group.run(self.database, _Alone(sealed, statements), self._insert_group)
-        self.progress.entries_queued()
-        return sealed.entry
+        one = _Alone(event, statements)
+        self._group.run(self.database, one, self._seal_group, self._insert_group)
+        self._committed([event])
+        return _sealed(one).entry
 
     def wait_sequenced(self, entry_id: str, timeout_s: float) -> int:
         """Wait until an entry is under a published checkpoint; return its index.
@@ -226,10 +233,17 @@ class Ledger:
         with self.database.read() as connection:
             return list(connection.execute(query))
 
+    def _committed(self, events: Sequence[Event]) -> None:
+        self.progress.entries_queued()
+        for event in events:
+            self.on_entry(event)
+
     def _insert(self, connection: Connection, sealed: Sequence[SealedEntry]) -> None:
         self.alarm.check()
         try:
-            connection.execute(self._insertion, [one.row for one in sealed])
+            rows = [one.row for one in sealed]
+            # one row is told as one: the driver's way for many takes longer
+            connection.execute(self._insertion, rows if len(rows) > 1 else rows[0])
         except SQLAlchemyError as err:
             raise LedgerUnavailable(why="insert") from err
 
@@ -249,11 +263,23 @@ class Ledger:
         clock: sa.ColumnElement[Any] = sa.literal_column(self.database.clock_sql)
         return sa.insert(ledger_entries).values(queued_at=clock)
 
+    def _seal_group(self, group: Sequence[_Alone]) -> None:
+        for one, sealed in zip(
+            group, self.sealer.seal_all([one.event for one in group]), strict=True
+        ):
+            one.sealed = sealed
+
     def _insert_group(self, connection: Connection, group: Sequence[_Alone]) -> None:
         for one in group:
             for statement in one.statements:
                 connection.execute(statement)
-        self._insert(connection, [one.sealed for one in group])
+        self._insert(connection, [_sealed(one) for one in group])
+
+
+def _sealed(one: _Alone) -> SealedEntry:
+    if one.sealed is None:
+        raise RuntimeError("a group is sealed before it is written")
+    return one.sealed
 
 
 def told(opened: OpenedEntry) -> dict[str, Any]:

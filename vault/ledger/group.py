@@ -26,6 +26,7 @@ from core.scope import for_all_controllers
 GROUP_MAX: Final = 256
 
 T = TypeVar("T")
+Prepare = Callable[[Sequence[T]], None]
 Write = Callable[[Connection, Sequence[T]], None]
 
 
@@ -47,17 +48,18 @@ class GroupCommit(Generic[T]):
     _led: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def run(self, database: Database, item: T, write: Write[T]) -> None:
+    def run(self, database: Database, item: T, prepare: Prepare[T], write: Write[T]) -> None:
         """Write ``item`` in a transaction, shared or own, and return once it is durable.
 
         Args:
             database: where.
-            item: what ``write`` is given, with the items of others.
-            write: statements only, the same for every caller; it may be run twice for an item, the
-                first time rolled back.
+            item: what both functions are given, with the items of others.
+            prepare: what can be done for the whole group before the transaction begins.
+            write: statements only. Both are the same for every caller, and may be run twice for an
+                item, the first time rolled back.
 
         Raises:
-            Whatever ``write`` raised for this item in a transaction of its own.
+            Whatever either raised for this item alone.
             DatabaseUnavailable: as ``Database.transaction``.
         """
         mine = _Waiting(item)
@@ -67,17 +69,17 @@ class GroupCommit(Generic[T]):
         if not leads:
             mine.woken.wait()
         if not mine.done:
-            self._lead(database, write)
+            self._lead(database, prepare, write)
         if mine.error is not None:
             raise mine.error
 
-    def _lead(self, database: Database, write: Write[T]) -> None:
+    def _lead(self, database: Database, prepare: Prepare[T], write: Write[T]) -> None:
         """Write the first items that wait (the leader's own is among them); name a successor."""
         with self._lock:
             group = self._waiting[:GROUP_MAX]
             del self._waiting[:GROUP_MAX]
         try:
-            _write(database, group, write)
+            _write(database, group, prepare, write)
         finally:
             with self._lock:
                 self._led = bool(self._waiting)
@@ -88,11 +90,15 @@ class GroupCommit(Generic[T]):
                     self._waiting[0].woken.set()
 
 
-def _write(database: Database, group: Sequence[_Waiting[T]], write: Write[T]) -> None:
+def _write(
+    database: Database, group: Sequence[_Waiting[T]], prepare: Prepare[T], write: Write[T]
+) -> None:
+    items = [one.item for one in group]
     try:
+        prepare(items)
         # the callers of a group may belong to several controllers
         with for_all_controllers(), database.transaction() as connection:
-            write(connection, [one.item for one in group])
+            write(connection, items)
     except DatabaseUnavailable as err:
         for one in group:
             one.error = DatabaseUnavailable()
@@ -102,7 +108,7 @@ def _write(database: Database, group: Sequence[_Waiting[T]], write: Write[T]) ->
             group[0].error = err
         else:
             for one in group:
-                _write(database, [one], write)
+                _write(database, [one], prepare, write)
     else:
         for one in group:
             one.error = None

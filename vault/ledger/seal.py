@@ -11,6 +11,7 @@ Everything here is memory only: no database, no network.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -63,6 +64,16 @@ class SealedEntry:
 
 
 @dataclass(frozen=True)
+class _Draft:
+    """An entry whose text is still to be sealed under its month's leaf."""
+
+    entry: AppendedEntry
+    row: dict[str, Any] = field(repr=False)
+    month_subject: Subject
+    clear: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class OpenedEntry:
     """An entry read back.
 
@@ -101,6 +112,27 @@ class EntrySealer:
             LeaseLost, KeyUnavailable: the same of the recording's controller.
             InvalidRequest: a fact is no JSON, or the narrative is not Unicode.
         """
+        return self.seal_all([event])[0]
+
+    def seal_all(self, events: Sequence[Event]) -> list[SealedEntry]:
+        """Return events as rows without index; entries of one month share their way to its leaf.
+
+        Raises:
+            As ``seal``, for the first event that cannot be sealed; none is then.
+        """
+        drafts = [self._draft(event) for event in events]
+        messages = [(one.month_subject, one.clear) for one in drafts]
+        try:
+            sealed = self.keyring.seal_all(messages, labels.LEDGER_TEXT)
+        except KeysError as err:
+            raise LedgerUnavailable(why="ledger-key") from err
+        return [
+            SealedEntry(one.entry, one.row | {"sealed_text": text})
+            for one, text in zip(drafts, sealed, strict=True)
+        ]
+
+    def _draft(self, event: Event) -> _Draft:
+        """Return all of an entry but the seal over its text."""
         at = _to_millisecond(self.clock.now())
         entry_id = ids.from_bits("ent_", self.clock.random_bytes(ids.ID_BYTES))
         month_subject = text_subject(self.ledger_controller_id, entry_id, month_of(at))
@@ -112,7 +144,6 @@ class EntrySealer:
         text = event_text(
             event, entry_id, at, name=commit_name(name_salt, name), narrative=narrative_commitment
         )
-        clear = salt + name_salt + _NAME_LENGTH.pack(len(name)) + name + text
         leaf = leaf_of(event, at, commit_text(salt, text)).encode()
         entry = AppendedEntry(entry_id, hash_leaf(leaf), at, leaf, salt, text)
         row = _clear_columns(event) | {
@@ -121,10 +152,10 @@ class EntrySealer:
             "month": month_subject.index,
             "leaf": leaf,
             "leaf_hash": entry.leaf_hash,
-            "sealed_text": self._seal_own(month_subject, labels.LEDGER_TEXT, clear, b""),
             "sealed_narrative": sealed_narrative,
         }
-        return SealedEntry(entry, row)
+        clear = salt + name_salt + _NAME_LENGTH.pack(len(name)) + name + text
+        return _Draft(entry, row, month_subject, clear)
 
     def open(self, row: Any) -> OpenedEntry:
         """Return what a row of ``ledger_entries`` holds, with its narrative while that lives.
@@ -187,16 +218,16 @@ class EntrySealer:
         salt = self.clock.random_bytes(SALT_BYTES)
         context = ids.to_bits(entry_id, "ent_")
         if event.narrative_subject is None:
-            sealed = self._seal_own(month_subject, labels.NARRATIVE, salt + words, context)
+            sealed = self._seal_own(month_subject, salt + words, context)
         else:
             sealed = self.keyring.seal(
                 event.narrative_subject, labels.NARRATIVE, salt + words, context=context
             )
         return commit_narrative(salt, words), sealed
 
-    def _seal_own(self, subject: Subject, label: bytes, clear: bytes, context: bytes) -> bytes:
+    def _seal_own(self, month_subject: Subject, words: bytes, context: bytes) -> bytes:
         try:
-            return self.keyring.seal(subject, label, clear, context=context)
+            return self.keyring.seal(month_subject, labels.NARRATIVE, words, context=context)
         except KeysError as err:
             raise LedgerUnavailable(why="ledger-key") from err
 
