@@ -100,13 +100,21 @@ class Keyring:
             return wrap.seal_message(seed, label, subject, clear, self._nonce(), context=context)
 
     def seal_all(self, messages: Sequence[tuple[Subject, bytes]], label: bytes) -> list[bytes]:
-        """Seal several messages; neighbours under one leaf share the walk down the tree."""
+        """Seal several messages; the leaf used last stays at hand (``Cover.kept_seed``).
+
+        For the ledger's months. A recording's leaf is never kept: use ``seal``.
+        """
         sealed = []
-        for _, alike in groupby(messages, key=lambda one: one[0].leaf):
-            neighbours = list(alike)
-            with self._leaf(neighbours[0][0]) as seed:
-                for subject, clear in neighbours:
-                    sealed.append(wrap.seal_message(seed, label, subject, clear, self._nonce()))
+        for leaf, alike in groupby(messages, key=lambda one: one[0].leaf):
+            with self._use(leaf[0]) as cover:
+                seed = cover.kept_seed(*leaf[1:])
+                try:
+                    sealed += [
+                        wrap.seal_message(seed, label, subject, clear, self._nonce())
+                        for subject, clear in alike
+                    ]
+                finally:
+                    wipe(seed)
         return sealed
 
     def open(self, subject: Subject, label: bytes, sealed: bytes, context: bytes = b"") -> bytes:

@@ -22,7 +22,7 @@ from keys.model import DEPTH, NodeRange
 ROOT_DIR = Path(__file__).parents[2]
 PREFIX = 3
 CHOSEN = random.Random(4).sample(range(10_000), 20)
-TARGETS, READ = CHOSEN[:6], CHOSEN[6:]
+TARGETS, READ, KEPT = CHOSEN[:6], CHOSEN[6:18], CHOSEN[18:]
 
 WORKER = f"""
 import sys
@@ -38,6 +38,9 @@ root[:] = bytes(32)
 newer = older.punctured(targets)
 check_successor(older, newer, targets)
 {{close}}
+for index in {KEPT}:
+    seed = newer.kept_seed({PREFIX}, index)
+    {{after_use}}
 for index in {READ}:
     seed = newer.leaf_seed({PREFIX}, index)
     {{after_use}}
@@ -105,8 +108,14 @@ def gone(root: bytes) -> list[bytes]:
     for index in TARGETS:
         leaf = PREFIX << 32 | index
         seeds |= {bytes(tree.descend(root, 0, leaf, depth)) for depth in range(36, DEPTH + 1)}
-    seeds |= {bytes(tree.descend(root, 0, PREFIX << 32 | index)) for index in READ}
+    looked_up = [*READ, *KEPT[:-1]]
+    seeds |= {bytes(tree.descend(root, 0, PREFIX << 32 | index)) for index in looked_up}
     return sorted(seeds - set(living(root)))
+
+
+def kept(root: bytes) -> bytes:
+    """The one seed that is remembered while the cover is open."""
+    return bytes(tree.descend(root, 0, PREFIX << 32 | KEPT[-1]))
 
 
 def count_in(memory: bytes, seeds: list[bytes]) -> int:
@@ -119,9 +128,10 @@ def test_only_the_living_records_are_in_memory_and_after_closing_none(tmp_path: 
         memory = memory_of(process, "ready")
         assert count_in(memory, gone(root)) == 0
         assert count_in(memory, living(root)) == len(living(root))
+        assert memory.count(kept(root)) == 1
         go_on(process)
         memory = memory_of(process, "closed")
-        assert count_in(memory, gone(root) + living(root)) == 0
+        assert count_in(memory, [*gone(root), *living(root), kept(root)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,7 @@ def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> Non
     writing, go_on = threading.Event(), threading.Event()
     told: dict[int, str] = {}
     prepared: list[Sequence[int]] = []
+
     def write(connection: Connection, items: Sequence[int]) -> None:
         if 1 in items:
             writing.set()

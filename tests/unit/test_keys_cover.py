@@ -254,3 +254,19 @@ def test_a_leaf_seed_is_a_buffer_of_the_callers_own() -> None:
         seed = cover.leaf_seed(0, index)
         seed[:] = bytes(32)
     assert cover.buffer == before
+
+
+def test_a_kept_leaf_is_the_leaf_and_dies_with_its_cover() -> None:
+    cover = Cover.fresh(os.urandom(32))
+    for index in (7, 7, 8, 7):
+        seed = cover.kept_seed(0, index)
+        assert seed == cover.leaf_seed(0, index)
+        seed[:] = bytes(32)  # what is handed out is a copy
+    newer = cover.punctured([NodeRange.leaf(0, 7)])
+    cover.close()
+    assert bytes(cover._kept) == bytes(32)
+    with pytest.raises(LeaseLost):
+        cover.kept_seed(0, 7)
+    with pytest.raises(LeafPunctured):
+        newer.kept_seed(0, 7)
+    assert newer.kept_seed(0, 8)
