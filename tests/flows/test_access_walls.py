@@ -1,0 +1,94 @@
+"""A whole service as an ordinary role of PostgreSQL: every flow works from behind the walls.
+
+Whatever runs beside a request (erasure, sequencer, sweep, searches) has said its own scope, or its
+work would be missing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from core.scope import for_all_controllers, for_controllers
+from tests.fakes.two_houses import THEIRS, Houses, basic, furnish, open_houses
+from tests.fakes.walled import ordinary_database
+from vault.tables import recordings
+
+pytestmark = pytest.mark.needs_postgresql
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str) -> Iterator[Houses]:
+    folder = tmp_path_factory.mktemp("walled")
+    with (
+        ordinary_database(postgresql_server) as uri,
+        open_houses(folder, settings={"DATABASE_URI": uri}) as opened,
+    ):
+        furnish(opened, opened.ours)
+        furnish(opened, opened.theirs)
+        yield opened
+
+
+def test_every_flow_works_behind_the_walls(houses: Houses) -> None:
+    """Furnishing deposited, listened, held, searched, planned, erased and certified."""
+    assert houses.made.service.ports.database.walled
+    for house in (houses.ours, houses.theirs):
+        plan = house.get("dpo", f"/v1/erasures/{house.known['erasure_id']}")
+        assert plan["state"] == "done"
+        search = f"/v1/searches/{house.known['search_id']}"
+        for _ in range(200):
+            found = house.get("dpo", search)
+            if found["state"] != "running":
+                break
+        assert found["state"] == "done"
+
+
+def test_audio_deposit_keys_and_the_sweep_work_behind_the_walls(houses: Houses) -> None:
+    known, send = houses.ours.known, houses.caller.send
+    audio = send("GET", f"/v1/listens/{known['listen_id']}/audio?ticket={known['ticket']}")
+    assert audio.status == 200
+    assert audio.body[:4] == b"RIFF"
+    stored = send(
+        "PUT",
+        f"/v1/campaigns/{known['campaign']}/recordings/by-key",
+        headers=basic(known["secret"]) | {"Content-Type": "audio/wav"},
+        body=bytes(audio.body),
+    )
+    assert stored.status == 201
+    with for_all_controllers():
+        report = houses.made.service.sweep.run()
+        houses.made.service.listen_accounts.close_ended()
+    assert report.failures == []
+
+
+def test_requests_of_one_house_never_see_the_other(houses: Houses) -> None:
+    """The application's own filter is left out: the statement asks for everything."""
+    database = houses.made.service.ports.database
+    mine = houses.made.controller_id
+    with for_controllers(mine), database.read() as connection:
+        seen = set(connection.execute(sa.select(recordings.c.controller_id)).scalars())
+    assert seen == {mine}
+
+
+def test_control_a_query_without_its_filter_meets_the_wall(
+    houses: Houses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the program's own check gone, the database still holds the foreign row back."""
+    from vault import catalogue, store
+
+    def careless(connection: sa.Connection, actor: Any, recording_id: str, **_: Any) -> Any:
+        found = store.read_recording(connection, recording_id)
+        if found is None:
+            raise store.RecordingNotFound
+        return found
+
+    monkeypatch.setattr(catalogue, "find_recording", careless)
+    ours = houses.ours.headers("dpo")
+    mine, foreign = (house.known["recording_id"] for house in (houses.ours, houses.theirs))
+    assert houses.caller.send("GET", f"/v1/recordings/{mine}", headers=ours).status == 200
+    answer = houses.caller.send("GET", f"/v1/recordings/{foreign}", headers=ours)
+    assert answer.status == 404
+    assert THEIRS not in answer.text
