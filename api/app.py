@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from api.console import routes as console
 from api.envelope import Envelope, note_fault, note_problem
 from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
 from api.openapi import install_openapi
@@ -55,6 +56,8 @@ ROUTERS: Final = (
     ledger.router,
     audit.router,
 )
+# pages and files of the console, beside the API and outside its document
+PAGE_ROUTES: Final[tuple[Route, ...]] = console.ROUTES
 BYTE_ROUTES: Final[tuple[Route, ...]] = (*deposits.ROUTES, *listen_audio.ROUTES)
 THREADS: Final = 80
 _WHERE_MAX: Final = 20
@@ -94,7 +97,7 @@ def build_api(service: Service) -> FastAPI:
     api.state.service = service
     api.state.stream_slots = asyncio.Semaphore(service.settings.streams_max)
     api.state.upload_slots = service.upload_slots
-    for route in BYTE_ROUTES:
+    for route in (*BYTE_ROUTES, *PAGE_ROUTES):
         methods = sorted(route.methods or ())
         api.router.routes.append(ByteRoute(route.path, route.endpoint, methods=methods))
     for router in ROUTERS:
@@ -158,7 +161,7 @@ def _framework(request: Request, error: Exception) -> Response:
 def _allowed(request: Request) -> list[str]:
     """Return every method that this path takes, whichever routes they belong to."""
     path = request.scope["path"]
-    listed = [*BYTE_ROUTES, *(route for router in ROUTERS for route in router.routes)]
+    listed = [*BYTE_ROUTES, *PAGE_ROUTES, *(route for router in ROUTERS for route in router.routes)]
     matching = [
         route for route in listed if isinstance(route, Route) and route.path_regex.match(path)
     ]

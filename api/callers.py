@@ -10,10 +10,27 @@ from typing import Any
 
 from fastapi import Depends, Request
 
+from api.console.door import READING, from_own_page, session_secret
 from api.errors import RoleRequired
 from api.service import Service
 from core.scope import narrow
 from vault.access import ROLES, Actor, Role
+
+
+def identify(request: Request) -> Actor:
+    """Return who calls: by token or deposit key, else by the cookie of a browser session.
+
+    Raises:
+        Unauthenticated, IssuerUnavailable: there is no caller.
+        CsrfRefused: the cookie came along with a request that our own page did not make.
+    """
+    service: Service = request.app.state.service
+    headers, secret = request.headers, session_secret(request.headers)
+    if "authorization" in headers or not secret:
+        return service.authenticator.authenticate(headers)
+    change = request.method not in READING
+    from_own_page(headers, service.settings.public_url, secret=secret, change=change)
+    return service.browser_sessions.recognise(secret)
 
 
 def allow(*roles: Role) -> Any:
@@ -31,7 +48,7 @@ def allow(*roles: Role) -> Any:
 
     def check(request: Request) -> Actor:
         service: Service = request.app.state.service
-        actor = service.authenticator.authenticate(request.headers)
+        actor = identify(request)
         narrow(actor.controller_id, service.ports.vault.ledger_controller_id)
         request.state.actor_id = actor.id
         if wanted and not actor.roles & wanted:

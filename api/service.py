@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 
 from api.auth import Authenticator
+from api.console.sessions import BrowserSessions
 from api.directory import Vault, controller_ids
 from api.instance import Claim
 from api.limits import PersonalRate, Slots
@@ -86,6 +87,7 @@ class Service:
     readiness: Readiness
     claim: Claim
     authenticator: Authenticator
+    browser_sessions: BrowserSessions
     listen_rate: PersonalRate
     search_rate: PersonalRate
     upload_slots: Slots

@@ -30,6 +30,7 @@ from api.settings_text import (
     country,
     flag,
     public_base_url,
+    scopes,
     share,
     size_bytes,
     text,
@@ -75,6 +76,13 @@ class Settings:
     oidc_claim_company: str
     oidc_claim_campaigns: str
     oidc_token_lifetime_max_s: int
+    oidc_client_id: str
+    oidc_client_secret: str = field(repr=False)
+    oidc_scopes: str
+    session_idle_s: int
+    session_max_s: int
+    session_refresh_s: int
+    export_max_bytes: int
     allow_local_keys: bool
     anchor_uri: str = field(repr=False)
     anchor_every_s: int
@@ -131,6 +139,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("OIDC_CLAIM_COMPANY", "oidc_claim_company", text, "company"),
     Rule("OIDC_CLAIM_CAMPAIGNS", "oidc_claim_campaigns", text, "campaigns"),
     Rule("OIDC_TOKEN_LIFETIME_MAX_S", "oidc_token_lifetime_max_s", whole(60, 86_400), "3600"),
+    Rule("OIDC_CLIENT_ID", "oidc_client_id", text, ""),
+    Rule("OIDC_CLIENT_SECRET", "oidc_client_secret", text, ""),
+    Rule("OIDC_SCOPES", "oidc_scopes", scopes, "openid"),
+    Rule("SESSION_IDLE_S", "session_idle_s", whole(60, 86_400), "1800"),
+    Rule("SESSION_MAX_S", "session_max_s", whole(60, 86_400), "28800"),
+    Rule("SESSION_REFRESH_S", "session_refresh_s", whole(1, 3_600), "300"),
+    Rule("EXPORT_MAX_BYTES", "export_max_bytes", size_bytes(1_024, 2**40), "10 GiB"),
     Rule("ALLOW_LOCAL_KEYS", "allow_local_keys", flag, "false"),
     Rule("ANCHOR_URI", "anchor_uri", text, ""),
     Rule("ANCHOR_EVERY_S", "anchor_every_s", whole(1, 86_400), "3600"),
@@ -166,6 +181,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         except ValueError as err:
             raise SettingsInvalid(setting=PREFIX + rule.name, what=str(err)) from err
     settings = Settings(**values)
+    _check_client(settings)
     if settings.production:
         _check_production(settings, given)
     return settings
@@ -193,6 +209,16 @@ def _anchors(values: Mapping[str, Any]) -> dict[str, str]:
         "host": f"[{host}]" if ":" in host else host,
         "port": str(values.get("listen_port", "")),
     }
+
+
+def _check_client(settings: Settings) -> None:
+    """Keep tokens for the browser's log-in apart from tokens for the API."""
+    if settings.oidc_client_id == settings.oidc_audience:
+        _refuse("OIDC_CLIENT_ID", "not the audience of access tokens")
+    if settings.oidc_client_secret and not settings.oidc_client_id:
+        _refuse("OIDC_CLIENT_SECRET", "a secret without OIDC_CLIENT_ID")
+    if settings.oidc_client_id and settings.embedded_issuer:
+        _refuse("OIDC_CLIENT_ID", "the embedded issuer has no page to log in at")
 
 
 def _check_production(settings: Settings, given: Mapping[str, str]) -> None:

@@ -135,6 +135,14 @@ def algorithms(value: str) -> tuple[str, ...]:
     return found
 
 
+def scopes(value: str) -> str:
+    """Take the scopes of a log-in, ``openid`` among them."""
+    found = words(value)
+    if "openid" not in found or len(set(found)) != len(found):
+        raise ValueError("different words, one of them openid")
+    return " ".join(found)
+
+
 def base_url(value: str) -> str:
     """Take scheme, host and port of an http(s) address; nothing behind them."""
     parts = urlsplit(text(value))

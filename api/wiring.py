@@ -13,6 +13,9 @@ from api import wiring_flows as flows
 from api.auth import Authenticator
 from api.background import readiness_checks, scheduled, watched_threads
 from api.claims import TokenRules
+from api.console.login import CALLBACK
+from api.console.provider import Client, Provider
+from api.console.sessions import BrowserSessions, SessionRules
 from api.directory import Directory, controller_slugs, find_vault
 from api.documents import HttpDocuments
 from api.instance import Claim
@@ -93,12 +96,14 @@ def assemble(ports: Ports, settings: Settings) -> Service:
     listening = flows.listening(ports, settings, core)
     ending = flows.ending(ports, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
+    authenticator = _authenticator(ports, settings, metrics, taking.deposit_keys)
     service = Service(
         settings=settings,
         ports=ports,
         metrics=metrics,
         claim=Claim(None if settings.production else settings.data_dir / "serve.lock"),
-        authenticator=_authenticator(ports, settings, metrics, taking.deposit_keys),
+        authenticator=authenticator,
+        browser_sessions=_browser_sessions(ports, settings, authenticator),
         listen_rate=PersonalRate("listens", LIMITS.listens_a_minute),
         search_rate=PersonalRate("searches", LIMITS.searches_a_minute),
         upload_slots=Slots(
@@ -116,6 +121,28 @@ def assemble(ports: Ports, settings: Settings) -> Service:
     service.threads.watched.extend(watched_threads(service))
     service.readiness.checks.update(readiness_checks(service))
     return service
+
+
+def _browser_sessions(
+    ports: Ports, settings: Settings, authenticator: Authenticator
+) -> BrowserSessions:
+    client = Client(
+        id=settings.oidc_client_id,
+        secret=settings.oidc_client_secret,
+        scopes=settings.oidc_scopes,
+        redirect_uri=settings.public_url + CALLBACK,
+    )
+    documents = HttpDocuments()
+    provider = Provider(settings.oidc_issuer, client, documents, documents, ports.clock)
+    return BrowserSessions(
+        database=ports.database,
+        clock=ports.clock,
+        authenticator=authenticator,
+        provider=provider if client.id else None,
+        rules=SessionRules(
+            settings.session_idle_s, settings.session_max_s, settings.session_refresh_s
+        ),
+    )
 
 
 def _authenticator(

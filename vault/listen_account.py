@@ -62,6 +62,13 @@ class ListenAccounts:
         if not self.streams.running(listen_id):
             self._close(listen_id)
 
+    def end_browser_listens(self, actor: Actor) -> None:
+        """End every open listen that the actor asked for in a browser: they log out."""
+        with self.database.read() as connection:
+            found = rows.open_in_browser(connection, actor)
+        for listen_id in found:
+            self.end(actor, listen_id)
+
     def revoke_for(self, connection: Connection, recording_ids: Sequence[str]) -> None:
         """Revoke every ticket of the recordings in the caller's open transaction.
 

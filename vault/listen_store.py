@@ -151,6 +151,17 @@ def tickets_to_close(connection: Connection, now: datetime, *, limit: int) -> li
     return [_ticket(row) for row in connection.execute(query).mappings()]
 
 
+def open_in_browser(connection: Connection, actor: Actor) -> list[str]:
+    """Return the actor's open listens that are bound to a cookie."""
+    query = sa.select(listens.c.id).where(
+        listens.c.controller_id == actor.controller_id,
+        listens.c.actor_id == actor.id,
+        listens.c.state == "open",
+        listens.c.cookie_sha256 != b"",
+    )
+    return list(connection.execute(query).scalars())
+
+
 def add_delivered(connection: Connection, row: TicketRow, byte_count: int, spans: Spans) -> None:
     """Add what was delivered to a row that the caller has locked."""
     covered = row.covered

@@ -108,7 +108,7 @@ def grant(
         recording_id,
         purpose=asked.purpose,
         reason=asked.reason,
-        bind_cookie="sec-fetch-mode" in request.headers,
+        bind_cookie=_from_browser(request),
     )
     if granted.cookie:
         _set_cookie(response, granted)
@@ -167,6 +167,11 @@ def receipts(
     return PlainTextResponse(
         request.app.state.service.listen_receipts.of_recording(actor, recording_id)
     )
+
+
+def _from_browser(request: Request) -> bool:
+    """Tell whether a browser asks: it says how it fetches, or speaks by its session alone."""
+    return "sec-fetch-mode" in request.headers or "authorization" not in request.headers
 
 
 def _set_cookie(response: Response, granted: GrantedListen) -> None:
