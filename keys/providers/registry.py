@@ -3,7 +3,7 @@
     local:/srv/keyring/epochs,/mnt/second/epochs    folders; one alone gets a second, named "-2",
                                                     beside it
     pkcs11:token=vault?module-path=...&pin-source=  tokens of HSMs (``pkcs11_uri``)
-    aws-kms:eu-west-3?window-days=7                 AWS KMS (``aws_kms``)
+    aws-kms:eu-west-3?window-days=7                 AWS KMS (``kms``)
     transit:https://vault.example:8200/transit?...  Vault or OpenBao (``transit``)
 
 A further provider is a module beside this one and a line in ``_OPENERS``; its libraries are
@@ -24,6 +24,7 @@ from keys.ports import KeyProvider
 from keys.providers.deadline import PAUSE_S, TIMEOUT_S, Deadline, Patience
 from keys.providers.local import LocalProvider
 from keys.providers.pkcs11_uri import read_nodes
+from keys.providers.transit import open_transit
 
 _SECOND: Final = "-2"
 
@@ -113,7 +114,15 @@ def _open_pkcs11(rest: str, timeout_s: float) -> KeyProvider:
     return HsmProvider(tuple(Token(node) for node in nodes))
 
 
+def _open_aws_kms(rest: str, timeout_s: float) -> KeyProvider:
+    from keys.providers.kms import open_kms  # noqa: PLC0415 - boto3 is slow to import
+
+    return open_kms(rest, timeout_s)
+
+
 _OPENERS: Final[Mapping[str, Callable[[str, float], KeyProvider]]] = {
     "local": _open_local,
     "pkcs11": _open_pkcs11,
+    "aws-kms": _open_aws_kms,
+    "transit": open_transit,
 }

@@ -154,7 +154,7 @@ class FusedJournal:
 
 @dataclass(frozen=True)
 class FusedDatabase(Database):
-    fuses: tuple[Fuse, ...]
+    fuses: tuple[Fuse, ...] = ()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

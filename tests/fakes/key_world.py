@@ -106,7 +106,7 @@ class Ports:
     def fused(self, fuse: Fuse) -> Ports:
         outer = self.database.fuses if isinstance(self.database, FusedDatabase) else ()
         return Ports(
-            FusedDatabase(self.database.engine, (*outer, fuse)),
+            FusedDatabase(self.database.engine, fuses=(*outer, fuse)),
             [FusedProvider(one, fuse) for one in self.providers],
             [FusedPlace(one, fuse) for one in self.places],
             FusedJournal(self.journal, fuse),

@@ -174,7 +174,7 @@ class RetentionVault:
         database = old.database
         providers, places = providers or old.shredder.providers, old.shredder.places
         if fuse is not None:
-            database = FusedDatabase(database.engine, (fuse,))
+            database = FusedDatabase(database.engine, fuses=(fuse,))
             providers = Providers([FusedProvider(one, fuse) for one in providers])
             places = Places([FusedPlace(one, fuse) for one in places.places])
         keyring = Keyring(database, providers, places, old.clock, old.owner)

@@ -100,7 +100,7 @@ def _deposit_in_child(
 
     fuse = TellingFuse()
     plain = open_database(uri)
-    database = FusedDatabase(plain.engine, fuse)
+    database = FusedDatabase(plain.engine, fuse=fuse)
     store = FusedStore(FolderStore(vault.root / "objects"), fuse)
     stack = reopen(vault, database, store, owner=f"child-{external_id}")
     stack.keyring.warm(stack.controller_id)
