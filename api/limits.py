@@ -3,7 +3,8 @@
 Header fields are counted for every request. Bodies of JSON routes are read here, bounded in bytes
 and time, and must be one unambiguous JSON document; the byte routes count their own bodies as they
 stream. Slots turn more work than the machine can do into ``busy`` with Retry-After, and a sliding
-window per person keeps listens and searches at a pace that a person can have.
+window per person keeps listens and searches at a pace that a person can have, at all replicas
+together (``api/rates.py``). Slots are a machine's: each replica has its own.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from api.errors import (
     RateLimited,
     UnsupportedMediaType,
 )
+from api.rates import SharedWindows
 from api.strict_json import parse
 from core.errors import InvalidRequest
 
@@ -191,10 +193,16 @@ class Slots:
 
 @dataclass(frozen=True)
 class PersonalRate:
-    """So many requests of one kind a minute for each person, in this process."""
+    """So many requests of one kind a minute for each person, at all replicas together.
+
+    Attributes:
+        kind: for the refusal. a_minute: how many.
+        shared: where replicas count; None: this process is the only one.
+    """
 
     kind: str
     a_minute: int
+    shared: SharedWindows | None = None
     _window: SlidingWindowCounterRateLimiter = field(
         default_factory=lambda: SlidingWindowCounterRateLimiter(MemoryStorage())
     )
@@ -204,6 +212,12 @@ class PersonalRate:
 
         Raises:
             RateLimited: the person has had as many as a minute allows; not counted.
+            DatabaseUnavailable: where replicas count does not answer.
         """
-        if not self._window.hit(parse_rate(f"{self.a_minute}/minute"), self.kind, actor_id):
+        if self.shared is None:
+            rate = parse_rate(f"{self.a_minute}/minute")
+            counted = self._window.hit(rate, self.kind, actor_id)
+        else:
+            counted = self.shared.hit(self.kind, actor_id, most=self.a_minute)
+        if not counted:
             raise RateLimited(what=self.kind, a_minute=self.a_minute, retry_after_s=10)

@@ -1,4 +1,4 @@
-"""Browser sessions as rows, so that every replica knows them.
+"""Browser sessions as rows, so that every replica knows them; who asked how often, likewise.
 
 Only the SHA-256 of a session's secret is stored, and what the session knows of its person is sealed
 under a key that is made from the secret itself: database and key folder together open no session.
@@ -11,6 +11,17 @@ from typing import Final
 import sqlalchemy as sa
 
 from core.db import UtcMs, metadata
+
+rate_windows: Final = sa.Table(
+    "rate_windows",
+    metadata,
+    # one row a person and kind of request; the minute of seen_at and the one before are counted
+    sa.Column("kind", sa.String(12), primary_key=True),
+    sa.Column("actor_id", sa.String(30), primary_key=True),
+    sa.Column("seen_at", UtcMs, nullable=False),
+    sa.Column("hits", sa.BigInteger, nullable=False),
+    sa.Column("hits_before", sa.BigInteger, nullable=False),
+)
 
 browser_sessions: Final = sa.Table(
     "browser_sessions",

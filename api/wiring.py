@@ -24,6 +24,7 @@ from api.jwks import FixedKeys, IssuerKeys
 from api.limits import LIMITS, PersonalRate, Slots
 from api.metrics import Metrics
 from api.ports import TokenKeys
+from api.rates import shared_windows
 from api.readiness import Readiness
 from api.service import Ports, Service
 from api.settings import Settings
@@ -96,6 +97,7 @@ def assemble(ports: Ports, settings: Settings) -> Service:
     listening = flows.listening(ports, settings, core)
     ending = flows.ending(ports, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
+    windows = shared_windows(ports.database)
     authenticator = _authenticator(ports, settings, metrics, taking.deposit_keys)
     service = Service(
         settings=settings,
@@ -104,8 +106,8 @@ def assemble(ports: Ports, settings: Settings) -> Service:
         claim=Claim(None if settings.production else settings.data_dir / "serve.lock"),
         authenticator=authenticator,
         browser_sessions=_browser_sessions(ports, settings, authenticator),
-        listen_rate=PersonalRate("listens", LIMITS.listens_a_minute),
-        search_rate=PersonalRate("searches", LIMITS.searches_a_minute),
+        listen_rate=PersonalRate("listens", LIMITS.listens_a_minute, windows),
+        search_rate=PersonalRate("searches", LIMITS.searches_a_minute, windows),
         upload_slots=Slots(
             "uploads", settings.uploads_max, metrics.slots_taken.labels("uploads").set
         ),
