@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ class Database:
     """
 
     engine: Engine
-    walled: bool = False
+    walled: bool = field(default=False, kw_only=True)
 
     @property
     def is_sqlite(self) -> bool:

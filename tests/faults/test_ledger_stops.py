@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,21 @@ class PausingStore(MemoryStore):
         if key.startswith(self.pause_at):
             self.reached.set()
             assert self.let_go.wait(timeout=30)
+
+
+class LateStore(MemoryStore):
+    """The same objects; once, somebody else acts right after the checkpoint was looked for."""
+
+    def __init__(self, inner: MemoryStore, meanwhile: Callable[[], object]) -> None:
+        super().__init__(inner.objects)
+        self.waiting = [meanwhile]
+
+    def size(self, key: str) -> int:
+        try:
+            return super().size(key)
+        finally:
+            if key == "checkpoint" and self.waiting:
+                self.waiting.pop()()
 
 
 @pytest.fixture
@@ -214,6 +229,19 @@ def test_sequencers_at_once_take_turns(kit: LedgerKit) -> None:
     assert [error for error in errors if not isinstance(error, LedgerUnavailable)] == []
     kit.grow_to(91)
     check_whole(kit, 91)
+
+
+@pytest.mark.parametrize("size", [0, 250])
+def test_a_checkpoint_published_between_two_looks_is_no_corruption(
+    kit: LedgerKit, size: int
+) -> None:
+    kit.grow_to(size)
+    kit.append_many(3)
+    late = LateStore(memory(kit), kit.sequencer.run_once)
+    kit.another_sequencer(late).run_once()
+    assert late.waiting == []
+    kit.grow_to(size + 6)
+    check_whole(kit, size + 6)
 
 
 @pytest.mark.parametrize("pause_at", ["text/", "tile/entries/", "tile/0/"])

@@ -30,7 +30,7 @@ from vault.ledger.append import Ledger
 from vault.ledger.fence import take_fence
 from vault.ledger.frontier import Frontier
 from vault.ledger.progress import LOOK_EVERY_S
-from vault.ledger.publish import Publisher
+from vault.ledger.publish import Published, Publisher
 from vault.ledger.reader import StoreSource, TileReader, trusted_frontier
 from vault.ledger.rebuild import Rebuild
 from vault.ledger.rows import last_checkpoint, next_index
@@ -155,14 +155,24 @@ class Sequencer:
 
     def _look(self) -> tuple[int, int]:
         """Return the next index and the published size, once files and database agree."""
-        try:
-            published = self.publisher.published()
-        except IntegrityFailure as err:
-            raise LedgerCorrupt(what="published-checkpoint", first_bad_index=0) from err
+        published = self._published()
         rebuild = Rebuild(self.database, self.store, self.ledger)
-        index = rebuild.adopt(published, self.signer.name)
+        try:
+            index = rebuild.adopt(published, self.signer.name)
+        except LedgerCorrupt:
+            # the database was read after the file: another replica may have published meanwhile
+            newer = self._published()
+            if newer == published:
+                raise
+            published, index = newer, rebuild.adopt(newer, self.signer.name)
         self._memory.looked_at = time.monotonic()
         return index, 0 if published is None else published.checkpoint.size
+
+    def _published(self) -> Published | None:
+        try:
+            return self.publisher.published()
+        except IntegrityFailure as err:
+            raise LedgerCorrupt(what="published-checkpoint", first_bad_index=0) from err
 
     def _bring_forward(self, size: int, published_size: int) -> None:
         """Write, record and publish up to ``size`` leaves, all of which have committed rows."""
