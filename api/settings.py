@@ -39,6 +39,7 @@ from api.settings_text import (
     whole,
     without_credentials,
     words,
+    words_of_a_policy,
 )
 
 PREFIX: Final = "OUBLIETTE_"
@@ -61,6 +62,8 @@ class Settings:
     store_uri: str = field(repr=False)
     store_country: str
     keys_uris: tuple[str, ...] = field(repr=False)
+    key_provider_timeout_s: int
+    hsm_backup_policy: str
     blob_places: tuple[str, ...] = field(repr=False)
     signing_key_uri: str = field(repr=False)
     ledger_uri: str = field(repr=False)
@@ -124,6 +127,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("STORE_URI", "store_uri", uri, "file://{data}/vault/objects"),
     Rule("STORE_COUNTRY", "store_country", country, "FR"),
     Rule("KEYS_URI", "keys_uris", uris, "local:{data}/keyring/epochs,{data}/keyring/epochs-2"),
+    Rule("KEY_PROVIDER_TIMEOUT_S", "key_provider_timeout_s", whole(1, 25), "10"),
+    Rule("HSM_BACKUP_POLICY", "hsm_backup_policy", words_of_a_policy, ""),
     Rule("BLOB_PLACES", "blob_places", uris, "file://{data}/vault/blobs file://{data}/blobs-2"),
     Rule("SIGNING_KEY_URI", "signing_key_uri", uri, "local:{data}/keyring/signing"),
     Rule("LEDGER_URI", "ledger_uri", uri, "file://{data}/ledger"),

@@ -17,6 +17,7 @@ SUPPORTED_ALGORITHMS: Final = ("RS256", "ES256", "ES384")
 _UNITS: Final = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
+_POLICY_MAX: Final = 200
 _SECRET_PARAMETER: Final = re.compile(r"pass|secret|token|key|pin", re.IGNORECASE)
 
 
@@ -60,6 +61,13 @@ def uris(value: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("at least one URI")
     return found
+
+
+def words_of_a_policy(value: str) -> str:
+    """Take one line of plain words, at most 200 characters; they are printed on certificates."""
+    if len(value) > _POLICY_MAX or not value.isprintable():
+        raise ValueError(f"one printable line of at most {_POLICY_MAX} characters")
+    return value
 
 
 def choice(*allowed: str) -> Callable[[str], str]:

@@ -77,7 +77,12 @@ def open_ports(settings: Settings) -> Ports:
         database=database,
         store=open_store(settings.store_uri),
         ledger_store=open_store(settings.ledger_uri),
-        providers=Providers(tuple(open_provider(uri) for uri in settings.keys_uris)),
+        providers=Providers(
+            tuple(
+                open_provider(uri, timeout_s=settings.key_provider_timeout_s)
+                for uri in settings.keys_uris
+            )
+        ),
         places=Places(tuple(open_blob_place(uri, database) for uri in settings.blob_places)),
         vault=vault,
         signer=NoteSigner.load_or_create(settings.signing_key_uri, vault.ledger_origin),
