@@ -115,3 +115,17 @@ class RestoreRefused(RetentionError):
 
     code = "restore-refused"
     title = "The restore was refused: it could bring erased recordings back or lose living ones."
+
+
+class SetAsideNotFound(RetentionError):
+    """No object of this id was set aside for the actor's controller."""
+
+    code = "set-aside-not-found"
+    title = "No such object was set aside."
+
+
+class SetAsideConflict(RetentionError):
+    """The object was decided on already, or cannot be released: facts say why."""
+
+    code = "set-aside-conflict"
+    title = "This cannot be done with the object that was set aside."

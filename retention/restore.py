@@ -25,15 +25,14 @@ Source: ``docs/backup.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from core import ids
 from core.db import Database
 from core.ports import Clock
 from keys.index import jump_counters
@@ -42,53 +41,21 @@ from keys.model import Pointer
 from keys.providers.registry import Providers
 from keys.recovery import Recovery
 from keys.store import KeyStore
-from retention import hold_rows, protection, restore_ledger, restore_start
+from retention import restore_ledger, restore_start, restore_stop
 from retention.errors import RestoreRefused
-from retention.hold_rows import Hold
-from retention.restore_erasures import UndoneErasure, UndoneErasures
-from retention.restore_objects import ReturnedObjects, SetAside
+from retention.restore_corrections import Corrections
+from retention.restore_erasures import UndoneErasures
+from retention.restore_objects import ReturnedObjects
 from retention.restore_replay import Replay
+from retention.restore_report import RestoreReport
 from retention.restore_rows import shred_dead_rows
 from vault.ledger.append import Ledger
-from vault.ledger.entry import Event, system_actor
 from vault.ledger.journal import LedgerJournal
 from vault.ledger.sequence import Sequencer
 from vault.ports import ObjectStore
-from vault.tables import controllers, listens
+from vault.tables import attempts, campaigns, controllers, listens, recordings
 
 Progress = Callable[[str, int], None]
-
-
-@dataclass
-class RestoreReport:
-    """What a restore found and did.
-
-    Attributes:
-        epochs: of each controller's key material now.
-        shredded_rows: rows of the backup whose keys are gone.
-        returned_rows: recordings that the backup did not know.
-        returned_campaigns, replayed: made again, and changed, from the ledger.
-        set_aside: objects that nobody vouches for, with the reason.
-        dead_objects: sealed objects without a row whose keys are gone: noise.
-        missing_objects: ids of living recordings whose object is not in the store.
-        unreadable_entries: of the ledger, whose month is forgotten or whose text is lost.
-        undone_erasures: approved since the backup and not destroyed by the disaster; their
-            recordings live again, and the officer plans them anew after the release.
-        release_hold_ids: what an officer lifts to end the restore.
-    """
-
-    epochs: dict[str, int] = field(default_factory=dict)
-    ledger_size: int = 0
-    shredded_rows: int = 0
-    returned_rows: int = 0
-    returned_campaigns: int = 0
-    replayed: int = 0
-    set_aside: list[SetAside] = field(default_factory=list)
-    dead_objects: int = 0
-    missing_objects: list[str] = field(default_factory=list)
-    unreadable_entries: int = 0
-    undone_erasures: list[UndoneErasure] = field(default_factory=list)
-    release_hold_ids: list[str] = field(default_factory=list)
 
 
 class _Deferred:
@@ -134,47 +101,61 @@ class Restore:
             RestoreRefused: key material or ledger cannot be brought together; no recording changed.
             KeyUnavailable, StoreUnavailable, LedgerUnavailable, DatabaseUnavailable: run again.
         """
-        tell = progress or _silent
+        tell = progress or silent
         report = RestoreReport(epochs=self._recover())
-        controller_ids = self._controllers()
-        for controller_id in controller_ids:
-            self._stop(controller_id)
+        for controller_id in self._controllers():
+            restore_stop.begin(self.database, self.clock, controller_id)
         tell("keys", len(report.epochs))
-        report.ledger_size = self._bring_ledger_forward()
+        report.ledger_size = self.bring_ledger_forward()
         tell("ledger", report.ledger_size)
+        self.bring_rows_back(report, tell)
+        return report
+
+    def bring_rows_back(self, report: RestoreReport, tell: Progress) -> None:
+        """Replay decisions, judge rows and objects by the cover, jump counters, and end.
+
+        Every controller has its row, its key material and its restriction by now.
+
+        Raises:
+            As ``run``.
+        """
+        controller_ids = self._controllers()
         replayed = Replay(self.database, self.ledger).run()
         report.replayed, report.returned_campaigns = replayed.changed, replayed.campaigns
-        report.unreadable_entries = replayed.unreadable
+        report.unreadable_entries += replayed.unreadable
         for controller_id in controller_ids:
             report.shredded_rows += shred_dead_rows(self.database, self.keyring, controller_id)
             tell("rows", report.shredded_rows)
         self._return_objects(report, controller_ids, tell)
+        corrections = Corrections(self.database, self.ledger).run()
+        report.corrected, report.lost_corrections = corrections.corrected, corrections.lost
         report.undone_erasures = UndoneErasures(self.database, self.ledger).find()
         self._end_listens()
         for controller_id in controller_ids:
-            report.release_hold_ids.append(self._announce(controller_id))
+            hold_id = restore_stop.announce(self.database, self.ledger, controller_id)
+            report.release_hold_ids.append(hold_id)
         restore_ledger.order_all(self.sequencer)
-        return report
 
     def _return_objects(
         self, report: RestoreReport, controller_ids: Sequence[str], tell: Progress
     ) -> None:
-        objects = ReturnedObjects(self.database, self.store, self.keyring, self.ledger)
+        objects = ReturnedObjects(self.database, self.store, self.keyring, self.ledger, self.clock)
         found = objects.run(partial(tell, "objects"))
         report.returned_rows = found.returned
         report.dead_objects = found.dead
-        report.set_aside = found.set_aside
-        report.missing_objects = found.missing
+        report.set_aside, report.set_aside_count = found.set_aside, found.set_aside_count
+        report.missing_objects, report.missing_count = found.missing, found.missing_count
         for controller_id in controller_ids:
             self.keyring.warm(controller_id)
             reached = self.keyring.reached(controller_id)
             with self.database.transaction() as connection:
                 seen = found.highest_indexes.get(controller_id, {})
+                seen = _with_deposits(connection, controller_id, seen)
                 jump_counters(connection, controller_id, seen, reached)
 
     def _recover(self) -> dict[str, int]:
         """Adopt the newest key material of every tree, without the ledger's help."""
-        recovery = replace(self.recovery, journal=_Deferred(), ledger_controller_id="")
+        recovery = without_journal(self.recovery)
         epochs = {}
         for recovered in recovery.recover_all():
             if recovered.pointer is None:
@@ -183,7 +164,12 @@ class Restore:
             epochs[recovered.controller_id] = recovered.pointer.epoch
         return epochs
 
-    def _bring_ledger_forward(self) -> int:
+    def bring_ledger_forward(self) -> int:
+        """Make files and database one ledger again; returns its size.
+
+        Raises:
+            As ``run``.
+        """
         restore_ledger.bring_forward(self.database, self.ledger, self.sequencer)
         journal = LedgerJournal(self.ledger)
         for controller_id in self._trees():
@@ -201,51 +187,6 @@ class Restore:
             query = sa.select(controllers.c.id).order_by(controllers.c.id)
             return list(connection.execute(query).scalars())
 
-    def _stop(self, controller_id: str) -> None:
-        """Restrict everything and stop the sweep before anything else; its entry follows."""
-        with self.database.transaction() as connection:
-            protection.serialise(connection, controller_id)
-            if protection.restored(connection, controller_id) is not None:
-                return
-            hold = Hold(
-                id=ids.from_bits("hld_", self.clock.random_bytes(ids.ID_BYTES)),
-                kind="restriction",
-                scope="vault",
-                controller_id=controller_id,
-                campaign_id=None,
-                recording_ids=(),
-                placed_at=self.database.now(connection),
-                placed_by=system_actor(controller_id, "restore").id,
-                placed_entry_id="",
-                from_restore=True,
-            )
-            hold_rows.insert(connection, hold)
-
-    def _announce(self, controller_id: str) -> str:
-        """Write the entry of the restriction, once; returns what the officer lifts."""
-        self.ledger.prepare()
-        with self.database.transaction() as connection:
-            hold_id = protection.restored(connection, controller_id)
-            if hold_id is None:
-                raise RestoreRefused(controller=controller_id, why="released-meanwhile")
-            if not hold_rows.has_entry(connection, hold_id):
-                event = Event(
-                    type="restriction-set",
-                    actor=system_actor(controller_id, "restore"),
-                    controller_id=controller_id,
-                    outcome="restore",
-                    facts={
-                        "hold": hold_id,
-                        "scope": "vault",
-                        "recordings": [],
-                        "review_on": None,
-                        "from_restore": True,
-                    },
-                )
-                entry = self.ledger.append(connection, event)
-                hold_rows.set_entry(connection, hold_id, entry.id)
-        return hold_id
-
     def _end_listens(self) -> None:
         """Tickets of before the restore open nothing; their closing entries follow."""
         with self.database.transaction() as connection:
@@ -256,5 +197,30 @@ class Restore:
             )
 
 
-def _silent(part: str, done: int) -> None:
+def _with_deposits(
+    connection: Connection, controller_id: str, seen: Mapping[int, int]
+) -> dict[int, int]:
+    """Return the highest index of each prefix that objects or rows have met."""
+    highest = dict(seen)
+    for table in (recordings, attempts):
+        query = (
+            sa.select(table.c.prefix, sa.func.max(table.c.leaf_index).label("highest"))
+            .where(table.c.controller_id == controller_id)
+            .group_by(table.c.prefix)
+        )
+        for row in connection.execute(query):
+            highest[row.prefix] = max(highest.get(row.prefix, -1), row.highest)
+    prefixes = sa.select(campaigns.c.prefix).where(campaigns.c.controller_id == controller_id)
+    for prefix in connection.execute(prefixes).scalars():
+        highest.setdefault(prefix, -1)
+    return highest
+
+
+def without_journal(recovery: Recovery) -> Recovery:
+    """Return a recovery that asks nothing of a ledger which has not come forward yet."""
+    return replace(recovery, journal=_Deferred(), ledger_controller_id="")
+
+
+def silent(part: str, done: int) -> None:
+    """Tell nobody."""
     del part, done

@@ -9,12 +9,14 @@ database was the newest that ever was.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from core.db import Database
 from core.errors import IntegrityFailure
+from keys.errors import LeafPunctured
 from retention.errors import RestoreRefused
 from vault.errors import LedgerCorrupt
 from vault.ledger.append import Ledger
@@ -91,3 +93,17 @@ def _restored(ledger: Ledger, before: int, after: int) -> Event:
         outcome="rewritten",
         facts={"files_size": before, "database_size": after, "anchor": "none"},
     )
+
+
+def facts_of(ledger: Ledger, entry_ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the facts of the entries that still open, in the given order.
+
+    Raises:
+        KeyUnavailable, LeaseLost, DatabaseUnavailable: run again.
+    """
+    for entry_id in entry_ids:
+        try:
+            event: Mapping[str, Any] = ledger.open_entry(entry_id).event
+        except (LeafPunctured, IntegrityFailure):
+            continue  # forgotten, or lost
+        yield event["facts"]

@@ -1,64 +1,42 @@
-"""Sealed objects that an old database does not know: back into a row, or set aside, or noise.
+"""Sealed objects that a database does not know: back into a row, or set aside, or noise.
 
-An object comes back only when three things agree: the ledger has its deposit (the same recording,
-the same commitment, the same key and index), its leaf is in the current cover, and its audio opens.
-Then its row is made anew from header, ledger and the audio itself, which is read once, verified.
+The store is walked once, in the order of its keys. What the ledger vouches for comes back
+(``retention.restore_admission``), an object whose leaf is gone is noise, and one that no deposit
+entry names is set aside for an officer. Nothing in the store is changed here.
 
-Everything else stays where it lies: an object whose leaf is gone is noise, one that no deposit
-entry names is for an officer to look at. Nothing in the store is changed here.
+Memory: a batch of keys, and eight bytes for each object met.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from core.clock import to_minute
+from core import ids
 from core.db import Database
 from core.errors import IntegrityFailure
-from keys import labels
+from core.ports import Clock
 from keys.errors import LeafPunctured
 from keys.keyring import Keyring
 from keys.model import Subject
-from vault import metadata
-from vault.audio import AudioFacts, Probe
-from vault.container import HEADER_BYTES, Header, decode_header
-from vault.container_layout import HEAD_BYTES, SALT_BYTES, TAG_BYTES
-from vault.errors import UnsupportedAudio
-from vault.ledger.append import Ledger, OpenedEntry
-from vault.ledger.leaf import Leaf
-from vault.metadata import Metadata
+from retention import set_aside
+from retention.restore_admission import Admission, Refused, SealedObject, read_head
+from retention.restore_deposits import Deposits
+from retention.seen_keys import SeenKeys
+from retention.set_aside import SetAside
+from vault.ledger.append import Ledger
 from vault.ports import ObjectStore
-from vault.sealed_audio import AudioReader, SealedAudio
-from vault.tables import attempts, campaigns, ledger_entries, recordings
+from vault.tables import controllers, recordings
+
+__all__ = ["FoundObjects", "ReturnedObjects", "SetAside"]
 
 BATCH: Final = 500
-READ_BYTES: Final = 1024 * 1024
+SHOWN: Final = 1_000
 _OBJECTS: Final = "v1/"
-_LEAST_BYTES: Final = HEADER_BYTES + HEAD_BYTES + TAG_BYTES
-# what a probe cannot tell once the sender's own media type is forgotten
-_UNKNOWN: Final = AudioFacts(
-    codec="unknown",
-    media_type="application/octet-stream",
-    duration_ms=0,
-    duration_estimated=True,
-    browser_playable=False,
-    oddities=("codec-unknown",),
-)
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """An object that nobody vouches for."""
-
-    object_key: str
-    why: str
 
 
 @dataclass
@@ -66,24 +44,25 @@ class FoundObjects:
     """What was found in the store.
 
     Attributes:
-        missing: ids of living recordings without their object.
+        set_aside: the first 1 000 of them; all stand in ``set_aside_objects``.
+        set_aside_count: of all.
+        missing: ids of living recordings without their object, the first 1 000.
+        missing_count: of all.
         highest_indexes: by controller and prefix, of every header that was read.
     """
 
     returned: int = 0
     dead: int = 0
     set_aside: list[SetAside] = field(default_factory=list)
+    set_aside_count: int = 0
     missing: list[str] = field(default_factory=list)
+    missing_count: int = 0
     highest_indexes: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def note(self, subject: Subject) -> None:
         """Remember how far a prefix was used."""
         highest = self.highest_indexes.setdefault(subject.controller_id, {})
         highest[subject.prefix] = max(highest.get(subject.prefix, -1), subject.index)
-
-
-class _Refused(Exception):
-    """An object does not come back; its text is the code of why."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +73,7 @@ class ReturnedObjects:
     store: ObjectStore
     keyring: Keyring
     ledger: Ledger
+    clock: Clock
 
     def run(self, tell: Callable[[int], None]) -> FoundObjects:
         """Bring back every object that can come back; safe to repeat.
@@ -101,17 +81,21 @@ class ReturnedObjects:
         Raises:
             StoreUnavailable, KeyUnavailable, LeaseLost, DatabaseUnavailable: run again.
         """
-        found = FoundObjects()
-        seen: set[str] = set()
+        found, seen = FoundObjects(), SeenKeys()
+        deposits = Deposits(self.database, self.ledger)
+        admission = Admission(self.database, self.store, self.keyring, deposits)
+        known_controllers = self._controllers()
         for batch in _batches(self.store.keys(_OBJECTS)):
             known = self._known(batch)
-            seen |= known
             for object_key in batch:
+                seen.add(object_key)
                 if object_key not in known:
-                    self._consider(found, object_key)
-                    seen.add(object_key)
+                    aside = _consider(admission, found, object_key)
+                    if aside is not None:
+                        self._set_aside(found, aside, known_controllers)
             tell(len(seen))
-        found.missing = self._missing(seen)
+        deposits.close()
+        self._look_for_missing(found, seen)
         return found
 
     def _known(self, batch: list[str]) -> set[str]:
@@ -128,151 +112,61 @@ class ReturnedObjects:
                 )
         return {row.object_key for row in rows}
 
-    def _consider(self, found: FoundObjects, object_key: str) -> None:
-        try:
-            header, commitment = self._read_head(object_key)
-            found.note(header.subject)
-            self.keyring.warm(self._known_controller(header.subject))
-            self._bring_back(object_key, header, commitment)
-            found.returned += 1
-        except LeafPunctured:
-            found.dead += 1
-        except _Refused as refusal:
-            found.set_aside.append(SetAside(object_key, str(refusal)))
-        except IntegrityFailure as err:
-            found.set_aside.append(SetAside(object_key, str(err.facts.get("what", err.code))))
-
-    def _read_head(self, object_key: str) -> tuple[Header, bytes]:
-        if self.store.size(object_key) < _LEAST_BYTES:
-            raise _Refused("too-short")
-        head = self.store.read(object_key, 0, HEADER_BYTES + HEAD_BYTES)
-        return decode_header(head[:HEADER_BYTES]), head[HEADER_BYTES + SALT_BYTES :]
-
-    def _known_controller(self, subject: Subject) -> str:
-        query = sa.select(campaigns.c.id).where(
-            campaigns.c.id == subject.campaign_id,
-            campaigns.c.controller_id == subject.controller_id,
-            campaigns.c.prefix == subject.prefix,
-        )
-        with self.database.read() as connection:
-            if connection.execute(query).first() is None:
-                raise _Refused("campaign-unknown")
-        return subject.controller_id
-
-    def _bring_back(self, object_key: str, header: Header, commitment: bytes) -> None:
-        subject = header.subject
-        if not self.keyring.holds(subject.controller_id, subject.prefix, subject.index):
-            raise LeafPunctured
-        entry = self._deposit_of(subject)
-        leaf, facts = Leaf.decode(entry.leaf), _facts(entry)
-        named = (facts.get("object_key"), facts.get("prefix"), facts.get("index"))
-        if named != (object_key, subject.prefix, subject.index):
-            raise _Refused("other-deposit")
-        if leaf.key_commitment != commitment:
-            raise _Refused("commitment-differs")
-        sealed = SealedAudio(
-            subject=subject,
-            object_key=object_key,
-            wrapped_dek=header.wrapped_dek,
-            commitment=commitment,
-            clear_bytes=int(facts["clear_bytes"]),
-        )
-        said = self._said(subject, header)
-        row = _row(sealed, header, said, self._probe(sealed), entry)
+    def _set_aside(self, found: FoundObjects, aside: SetAside, known: list[str]) -> None:
+        found.set_aside_count += 1
+        if len(found.set_aside) < SHOWN:
+            found.set_aside.append(aside)
         with self.database.transaction() as connection:
-            _insert(connection, row | {"body_sha256": leaf.body_sha256})
+            set_aside.keep(
+                connection,
+                aside,
+                at=self.database.now(connection),
+                controllers=known,
+                random=self.clock.random_bytes(ids.ID_BYTES),
+            )
 
-    def _deposit_of(self, subject: Subject) -> OpenedEntry:
-        query = sa.select(ledger_entries.c.id).where(
-            ledger_entries.c.type == "recording-deposited",
-            ledger_entries.c.recording_id == subject.recording_id,
-            ledger_entries.c.controller_id == subject.controller_id,
-        )
+    def _controllers(self) -> list[str]:
         with self.database.read() as connection:
-            entry_id = connection.execute(query.limit(1)).scalar()
-        if entry_id is None:
-            raise _Refused("no-deposit-entry")
-        try:
-            return self.ledger.open_entry(entry_id)
-        except LeafPunctured as err:
-            raise _Refused("deposit-entry-forgotten") from err
+            return list(connection.execute(sa.select(controllers.c.id)).scalars())
 
-    def _said(self, subject: Subject, header: Header) -> Metadata:
-        clear = self.keyring.open(subject, labels.METADATA, header.sealed_metadata)
-        return metadata.from_canonical(clear)
-
-    def _probe(self, sealed: SealedAudio) -> AudioFacts:
-        """Read the whole audio, each chunk verified, and look at its two ends again."""
-        reader = AudioReader(self.keyring, self.store, sealed)
-        reader.prove()
-        probe = Probe()
-        for first in range(0, sealed.clear_bytes, READ_BYTES):
-            self.keyring.warm(sealed.subject.controller_id)
-            probe.feed(reader.read(first, min(first + READ_BYTES, sealed.clear_bytes) - 1))
-        try:
-            return probe.finish()
-        except UnsupportedAudio:
-            return _UNKNOWN
-
-    def _missing(self, seen: set[str]) -> list[str]:
+    def _look_for_missing(self, found: FoundObjects, seen: SeenKeys) -> None:
         query = sa.select(recordings.c.id, recordings.c.object_key).where(
             recordings.c.state == "stored"
         )
         with self.database.read() as connection:
             rows = connection.execute(query.execution_options(yield_per=BATCH))
-            return sorted(row.id for row in rows if row.object_key not in seen)
+            for row in rows:
+                if row.object_key not in seen:
+                    found.missing_count += 1
+                    if len(found.missing) < SHOWN:
+                        found.missing.append(row.id)
+        found.missing.sort()
+
+
+def _consider(admission: Admission, found: FoundObjects, object_key: str) -> SetAside | None:
+    """Admit an object; return why not, when an officer must look."""
+    head: SealedObject | None = None
+    try:
+        head = read_head(admission.store, object_key)
+        found.note(head.subject)
+        admission.admit(head)
+    except LeafPunctured:
+        found.dead += 1
+    except Refused as refusal:
+        return _aside(object_key, head, str(refusal))
+    except IntegrityFailure as err:
+        return _aside(object_key, head, str(err.facts.get("what", err.code)))
+    else:
+        found.returned += 1
+    return None
+
+
+def _aside(object_key: str, head: SealedObject | None, why: str) -> SetAside:
+    if head is None:
+        return SetAside(object_key, why)
+    return SetAside(object_key, why, head.size_bytes, head.subject)
 
 
 def _batches(keys: Iterator[str]) -> Iterator[list[str]]:
     while batch := list(islice(keys, BATCH)):
         yield batch
-
-
-def _facts(entry: OpenedEntry) -> dict[str, Any]:
-    facts: Any = entry.event["facts"]
-    return dict(facts)
-
-
-def _row(
-    sealed: SealedAudio, header: Header, said: Metadata, audio: AudioFacts, entry: OpenedEntry
-) -> dict[str, Any]:
-    # long: one line a column of a recording's row
-    subject = sealed.subject
-    stored_at = datetime.fromisoformat(str(entry.event["at"]))
-    started_at = to_minute(said.started_at or stored_at)
-    assumed = [] if said.started_at else ["started-at-assumed"]
-    return {
-        "id": subject.recording_id,
-        "controller_id": subject.controller_id,
-        "campaign_id": subject.campaign_id,
-        "prefix": subject.prefix,
-        "leaf_index": subject.index,
-        "state": "stored",
-        "object_key": sealed.object_key,
-        "started_at": started_at,
-        "retention_from": started_at,
-        "stored_at": stored_at,
-        "clear_bytes": sealed.clear_bytes,
-        "duration_ms": audio.duration_ms,
-        "duration_estimated": audio.duration_estimated,
-        "codec": audio.codec,
-        "media_type": audio.media_type,
-        "browser_playable": audio.browser_playable,
-        "direction": said.direction,
-        "oddities": [*audio.oddities, *assumed],
-        "commitment": sealed.commitment,
-        "wrapped_dek": sealed.wrapped_dek,
-        "sealed_metadata": header.sealed_metadata,
-        "metadata_version": 1,
-        "deposit_entry_id": entry.id,
-    }
-
-
-def _insert(connection: Connection, row: dict[str, Any]) -> None:
-    """Insert a row; the attempt that it was in the old database has become a recording."""
-    connection.execute(
-        attempts.update()
-        .where(attempts.c.recording_id == row["id"], attempts.c.state != "punctured")
-        .values(state="stored")
-    )
-    connection.execute(recordings.insert().values(**row))

@@ -2,14 +2,18 @@
 
 Entries are applied in the ledger's order, each one only where the database does not know it yet, so
 that a second run changes nothing. An entry whose month is forgotten, or whose text is lost, is
-counted and left out. Deposit keys issued since cannot come back: only their digest was kept.
+counted and left out. A decision that the ledger has said again before it forgot it
+(``retention.restate``) keeps the instant and the actor of the first time.
+
+Deposit keys and upload addresses come back as the SHA-256 of their secrets, the revoked ones
+revoked. Entries of before that digest was in them bring none back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -24,6 +28,8 @@ from retention.tables import hold_recordings, holds, policies
 from vault import campaign as campaigns_of
 from vault.ledger.append import Ledger
 from vault.tables import campaigns, controllers, deposit_keys, ledger_entries
+
+PAGE_ROWS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -61,41 +67,81 @@ class Replay:
         Raises:
             KeyUnavailable, LeaseLost, DatabaseUnavailable: run again.
         """
+        return self._apply(_APPLY)
+
+    def run_controllers(self) -> Replayed:
+        """Make the controllers' own rows, before anything that belongs to them."""
+        return self._apply({"controller-created": _create_controller})
+
+    def _apply(self, apply: Mapping[str, Callable[[Connection, _Entry], bool]]) -> Replayed:
         counts = {"changed": 0, "campaigns": 0, "unreadable": 0}
-        for row in self._rows():
+        for row in decisions(self.database, sorted(apply)):
             entry = self._open(row)
             if entry is None:
                 counts["unreadable"] += 1
                 continue
             with self.database.transaction() as connection:
-                changed = _APPLY[entry.type](connection, entry)
+                changed = apply[entry.type](connection, entry)
             counts["changed"] += changed
             counts["campaigns"] += changed and entry.type == "campaign-created"
         return Replayed(**counts)
-
-    def _rows(self) -> list[Any]:
-        query = (
-            sa.select(ledger_entries)
-            .where(ledger_entries.c.type.in_(sorted(_APPLY)))
-            .order_by(ledger_entries.c.seq.is_(None), ledger_entries.c.seq)
-        )
-        with self.database.read() as connection:
-            return list(connection.execute(query).all())
 
     def _open(self, row: Any) -> _Entry | None:
         try:
             event: Mapping[str, Any] = self.ledger.open_entry(row.id).event
         except (LeafPunctured, IntegrityFailure):
             return None
+        again = event["facts"].get("restated")
         return _Entry(
             id=row.id,
             type=row.type,
             controller_id=row.controller_id,
             campaign_id=row.campaign_id,
-            actor_id=row.actor_id,
-            at=row.happened_at,
+            actor_id=again["by"] if again else row.actor_id,
+            at=datetime.fromisoformat(again["at"]) if again else row.happened_at,
             facts=event["facts"],
         )
+
+
+def decisions(database: Database, types: Sequence[str]) -> Iterator[Any]:
+    """Yield the ledger's rows of some types in its order, a page at a time."""
+    last = -1
+    while True:
+        query = (
+            sa.select(ledger_entries)
+            .where(ledger_entries.c.type.in_(types), ledger_entries.c.seq > last)
+            .order_by(ledger_entries.c.seq)
+            .limit(PAGE_ROWS)
+        )
+        with database.read() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return
+        last = rows[-1].seq
+        yield from rows
+
+
+def _create_controller(connection: Connection, entry: _Entry) -> bool:
+    return make_controller(
+        connection,
+        entry.controller_id,
+        slug=entry.facts["slug"],
+        name=entry.facts["name"],
+        at=entry.at,
+    )
+
+
+def make_controller(
+    connection: Connection, controller_id: str, *, slug: str, name: str, at: datetime
+) -> bool:
+    """Insert a controller's row unless it is there; tell whether it was inserted."""
+    known = sa.select(controllers.c.id).where(controllers.c.id == controller_id)
+    if connection.execute(known).first():
+        return False
+    campaigns_of.create_controller(
+        connection, controller_id=controller_id, slug=slug, name=name, at=at
+    )
+    return True
 
 
 def _create_campaign(connection: Connection, entry: _Entry) -> bool:
@@ -217,6 +263,32 @@ def _lift_hold(connection: Connection, entry: _Entry) -> bool:
     return changed.rowcount == 1
 
 
+def _issue_key(connection: Connection, entry: _Entry) -> bool:
+    facts = entry.facts
+    known = sa.select(deposit_keys.c.id).where(deposit_keys.c.id == facts["deposit_key_id"])
+    owner = sa.select(campaigns.c.id).where(campaigns.c.id == entry.campaign_id)
+    if "secret_sha256" not in facts or connection.execute(known).first():
+        return False
+    if connection.execute(owner).first() is None:
+        return False
+    mac, expires_at = facts["external_id_mac"], facts["expires_at"]
+    connection.execute(
+        deposit_keys.insert().values(
+            id=facts["deposit_key_id"],
+            controller_id=entry.controller_id,
+            campaign_id=entry.campaign_id,
+            kind=facts["kind"],
+            label=facts["label"],
+            secret_sha256=bytes.fromhex(facts["secret_sha256"]),
+            external_id_mac=None if mac is None else bytes.fromhex(mac),
+            created_at=entry.at,
+            created_by=entry.actor_id,
+            expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+        )
+    )
+    return True
+
+
 def _revoke_key(connection: Connection, entry: _Entry) -> bool:
     changed = connection.execute(
         deposit_keys.update()
@@ -238,5 +310,6 @@ _APPLY: Final[Mapping[str, Callable[[Connection, _Entry], bool]]] = {
     "restriction-set": _place_hold,
     "hold-lifted": _lift_hold,
     "restriction-lifted": _lift_hold,
+    "deposit-key-issued": _issue_key,
     "deposit-key-revoked": _revoke_key,
 }

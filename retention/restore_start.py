@@ -16,6 +16,7 @@ from core.db import Database
 from keys.model import Pointer
 from keys.providers.registry import Providers
 from keys.store import KeyStore
+from retention import restore_stop
 from retention.errors import RestoreNeeded
 from vault.ledger.rows import next_index
 from vault.ledger.sequence import Sequencer
@@ -28,9 +29,11 @@ def check(database: Database, providers: Providers, sequencer: Sequencer) -> Non
         RestoreNeeded: facts say what is ahead of it.
         KeyUnavailable, StoreUnavailable, IntegrityFailure: it cannot be told now.
     """
-    published = sequencer.publisher.published()
     with database.read() as connection:
+        if restore_stop.unfinished(connection):
+            raise RestoreNeeded(ahead="restore-unfinished")
         ordered = next_index(connection)
+    published = sequencer.publisher.published()
     if published is not None and published.checkpoint.size > ordered:
         raise RestoreNeeded(
             ahead="ledger", database_size=ordered, ledger_size=published.checkpoint.size

@@ -184,7 +184,11 @@ class Campaigns:
         return moved
 
     def _record(self, connection: Connection, actor: Actor, campaign: Campaign, event: str) -> None:
-        facts: dict[str, Json] = {"slug": campaign.slug, "prefix": campaign.prefix}
+        facts: dict[str, Json] = {
+            "slug": campaign.slug,
+            "name": campaign.name,
+            "prefix": campaign.prefix,
+        }
         self.ledger.append(
             connection,
             Event(

@@ -230,11 +230,16 @@ class Catalogue:
 
 
 def _changed(row: Recording, values: Mapping[str, Any]) -> dict[str, Json]:
-    """Return what the entry of a correction tells: clear columns only."""
+    """Return what the entry of a correction tells: clear columns, and the rest as it is sealed.
+
+    A restore puts the correction back from here; it dies with the recording's leaf all the same.
+    """
     return {
         "version": values["metadata_version"],
         "started_at_before": to_text(row.started_at),
         "started_at": to_text(values["started_at"]),
+        "direction": values["direction"],
+        "sealed_metadata": values["sealed_metadata"].hex(),
     }
 
 

@@ -35,6 +35,19 @@ def object_size(clear_bytes: int) -> int:
     return HEADER_BYTES + sealed_size(clear_bytes)
 
 
+def clear_size(object_bytes: int) -> int:
+    """Return how much clear audio an object of this length claims to hold: the inverse.
+
+    Raises:
+        IntegrityFailure: no audio seals to that length.
+    """
+    sealed = object_bytes - HEADER_BYTES - HEAD_BYTES - TAG_BYTES
+    chunks, last = divmod(sealed, SEALED_CHUNK_BYTES)
+    if sealed < 0 or last >= CHUNK_BYTES:
+        raise IntegrityFailure(what="object-size")
+    return chunks * CHUNK_BYTES + last
+
+
 @dataclass(frozen=True)
 class Span:
     """Where the sealed chunks of a clear range lie.

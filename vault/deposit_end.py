@@ -26,6 +26,7 @@ from vault.access import Actor
 from vault.attempt import Attempts
 from vault.attempt_rows import Attempt
 from vault.audio import AudioFacts
+from vault.audio_facts import CODEC_UNKNOWN, DECLARED_ONLY
 from vault.errors import CampaignNotFound, DepositLost
 from vault.external_id import Tag
 from vault.ledger.append import AppendedEntry, Ledger
@@ -189,6 +190,7 @@ class DepositEnd:
             "prefix": attempt.prefix,
             "index": attempt.leaf_index,
             "clear_bytes": upload.clear_bytes,
+            **_declared(upload.audio),
         }
         event = Event(
             type="recording-deposited",
@@ -228,6 +230,13 @@ def refusal_code(error: BaseException) -> str | None:
     """Return the code under which an upload that failed with ``error`` is refused, or None."""
     code = error.code if isinstance(error, OublietteError) else None
     return code if code in REFUSALS else None
+
+
+def _declared(audio: AudioFacts) -> dict[str, Json]:
+    """Return what only the sender's media type told: a restore cannot see it in the audio."""
+    if not {DECLARED_ONLY, CODEC_UNKNOWN} & set(audio.oddities):
+        return {}
+    return {"audio": {**vars(audio), "oddities": list(audio.oddities)}}
 
 
 def _row(upload: SealedUpload, *, stored_at: datetime, entry_id: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Does not protect against: whoever learns a key may deposit until it is revoked; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,6 +24,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from core import ids
 from core.canonical import Json
+from core.clock import to_text
 from core.db import Database
 from core.errors import InvalidRequest
 from core.ports import Clock
@@ -116,7 +118,8 @@ class DepositKeys:
             now = self.database.now(connection)
             row = self._row(actor, campaign, kind="key", label=label, secret=secret, now=now)
             connection.execute(deposit_keys.insert().values(**row))
-            self._record(connection, actor, campaign, event="deposit-key-issued", key=row["id"])
+            facts = issued_facts(row)
+            self._record(connection, actor, campaign, event="deposit-key-issued", facts=facts)
         return IssuedKey(row["id"], campaign.id, label, secret, now)
 
     def issue_url(self, actor: Actor, ref: str, external_id: str, lifetime_s: int) -> IssuedUrl:
@@ -139,7 +142,8 @@ class DepositKeys:
             row["external_id_mac"] = external_id_mac(token, external_id)
             _drop_expired(connection, campaign.id, before=now - _KEEP_EXPIRED)
             connection.execute(deposit_keys.insert().values(**row))
-            self._record(connection, actor, campaign, event="deposit-key-issued", key=row["id"])
+            facts = issued_facts(row)
+            self._record(connection, actor, campaign, event="deposit-key-issued", facts=facts)
         return IssuedUrl(
             row["id"], campaign.id, campaign.slug, external_id, token, row["expires_at"]
         )
@@ -181,7 +185,8 @@ class DepositKeys:
                 .values(revoked_at=self.database.now(connection))
             )
             if revoked.rowcount:
-                self._record(connection, actor, campaign, event="deposit-key-revoked", key=key_id)
+                facts: dict[str, Json] = {"deposit_key_id": key_id}
+                self._record(connection, actor, campaign, event="deposit-key-revoked", facts=facts)
 
     def authenticate(self, secret: str, external_id: str | None = None) -> Actor:
         """Return the actor that a deposit key's secret, or an upload address's token, stands for.
@@ -239,9 +244,8 @@ class DepositKeys:
         campaign: Campaign,
         *,
         event: str,
-        key: str,
+        facts: dict[str, Json],
     ) -> None:
-        facts: dict[str, Json] = {"deposit_key_id": key}
         self.ledger.append(
             connection,
             Event(
@@ -252,6 +256,22 @@ class DepositKeys:
                 facts=facts,
             ),
         )
+
+
+def issued_facts(row: Mapping[str, Any]) -> dict[str, Json]:
+    """Return what the entry of a new key tells: all of its row, so that a restore knows it.
+
+    The secret is 256 random bits: its SHA-256 helps nobody to guess it.
+    """
+    expires_at, mac = row.get("expires_at"), row.get("external_id_mac")
+    return {
+        "deposit_key_id": row["id"],
+        "kind": row["kind"],
+        "label": row["label"],
+        "secret_sha256": row["secret_sha256"].hex(),
+        "external_id_mac": None if mac is None else mac.hex(),
+        "expires_at": None if expires_at is None else to_text(expires_at),
+    }
 
 
 def _drop_expired(connection: Connection, campaign_id: str, *, before: datetime) -> None:

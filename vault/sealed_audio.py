@@ -24,7 +24,7 @@ from vault.container import (
     decode_header,
     object_size,
 )
-from vault.ports import ObjectStore
+from vault.ports import ObjectReads
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SealedAudio:
 class AudioReader:
     """Reads clear audio of one recording; not shared between threads."""
 
-    def __init__(self, keyring: Keyring, store: ObjectStore, sealed: SealedAudio) -> None:
+    def __init__(self, keyring: Keyring, store: ObjectReads, sealed: SealedAudio) -> None:
         """Remember where to read; nothing is read yet."""
         self._keyring = keyring
         self._store = store
