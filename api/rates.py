@@ -76,7 +76,7 @@ _HIT: Final = sa.text(
        SET seen_at = GREATEST(r.seen_at, excluded.seen_at),
            hits = {_HITS} + 1,
            hits_before = {_BEFORE}
-     WHERE ({_BEFORE}) * {_LEFT} + ({_HITS} + 1) * {WINDOW_MS} <= :most * {WINDOW_MS}
+     WHERE ({_BEFORE}) * {_LEFT} + ({_HITS} + 1) * {WINDOW_MS} <= CAST(:most AS BIGINT) * {WINDOW_MS}
     RETURNING r.hits
     """  # noqa: S608 - names and numbers of this module
 )

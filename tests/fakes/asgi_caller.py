@@ -91,7 +91,7 @@ class AsgiCaller:
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                reply.status = message["status"]
+                reply.status = int(message["status"])
                 reply.headers = {
                     name.decode().lower(): value.decode() for name, value in message["headers"]
                 }

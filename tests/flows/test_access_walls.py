@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from core.scope import for_all_controllers, for_controllers
 from tests.fakes.two_houses import THEIRS, Houses, basic, furnish, open_houses
 from tests.fakes.walled import ordinary_database
+from vault import catalogue, store
+from vault.errors import RecordingNotFound
 from vault.tables import recordings
 
 pytestmark = pytest.mark.needs_postgresql
@@ -77,12 +79,11 @@ def test_control_a_query_without_its_filter_meets_the_wall(
     houses: Houses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the program's own check gone, the database still holds the foreign row back."""
-    from vault import catalogue, store
 
     def careless(connection: sa.Connection, actor: Any, recording_id: str, **_: Any) -> Any:
         found = store.read_recording(connection, recording_id)
         if found is None:
-            raise store.RecordingNotFound
+            raise RecordingNotFound
         return found
 
     monkeypatch.setattr(catalogue, "find_recording", careless)
