@@ -188,6 +188,7 @@ def ending(
         clock=clock,
         region=region,
         anchoring=core.anchoring,
+        hsm_backup_policy=settings.hsm_backup_policy,
     )
     brake = Brake(settings.sweep_brake_min, settings.sweep_brake_share)
     return Ending(

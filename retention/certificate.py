@@ -34,6 +34,7 @@ from core import canonical
 from core.errors import OublietteError
 from keys.signing import verify_note
 from retention import certificate_words as words
+from retention.certificate_limits import keys_deleted_on
 from retention.errors import CertificateInvalid
 from retention.tombstone_list import list_sha256
 from vault.ledger.leaf import Leaf, check_disclosure
@@ -50,6 +51,8 @@ class CertificateFacts:
 
     Attributes:
         recording_ids: None when there are too many to list: then ``list_sha256`` stands for them.
+        keys_deleted_on: the second date, where the provider deletes keys days after it disabled
+            them. hsm_backup_policy: what the operator declared, where keys lay in HSMs.
         ledger_size: of the checkpoint that covers the entry.
     """
 
@@ -68,6 +71,8 @@ class CertificateFacts:
     provider_uris: tuple[str, ...]
     destroyed_key_ids: tuple[str, ...]
     limits: tuple[str, ...]
+    keys_deleted_on: str | None
+    hsm_backup_policy: str | None
     epoch_before: int
     epoch_after: int
     external_ids_until: str | None
@@ -165,6 +170,8 @@ def _facts(facts: Mapping[str, Any], event: Mapping[str, Any], size: int) -> Cer
         provider_uris=tuple(facts["provider_uris"]),
         destroyed_key_ids=tuple(facts["destroyed_key_ids"]),
         limits=tuple(facts["limits"]),
+        keys_deleted_on=keys_deleted_on(tuple(facts["limits"]), facts["destroyed_at"]),
+        hsm_backup_policy=facts.get("hsm_backup_policy"),
         epoch_before=facts["epoch_before"],
         epoch_after=facts["epoch_after"],
         external_ids_until=facts["external_ids_until"],

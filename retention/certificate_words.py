@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from retention import certificate_limits
+
 _IDS_SHOWN: Final = 20
 
 
@@ -81,13 +83,7 @@ faits et la preuve suivent les deux textes.""",
             "end-of-mission": "fin de la mission du sous-traitant (RGPD art. 28(3)(g))",
         }
     ),
-    limits=MappingProxyType(
-        {
-            "best-effort-media": """\
-Le fichier de clé a été écrasé puis supprimé ; un support SSD, un système de fichiers à
-  copie sur écriture ou un instantané du disque peut en garder une trace.""",
-        }
-    ),
+    limits=certificate_limits.FRENCH,
     campaign=" Campagne : {campaign}.",
     whole_list="(la liste complète est dans la dernière ligne)",
     uploads="""
@@ -152,13 +148,7 @@ follow the two texts.""",
             "end-of-mission": "end of the processor's mission (GDPR Art. 28(3)(g))",
         }
     ),
-    limits=MappingProxyType(
-        {
-            "best-effort-media": """\
-The key file was overwritten and removed; an SSD, a copy-on-write file system or a snapshot of
-  the disk may keep a trace of it.""",
-        }
-    ),
+    limits=certificate_limits.ENGLISH,
     campaign=" Campaign: {campaign}.",
     whole_list="(the whole list is in the last line)",
     uploads="""
@@ -198,7 +188,9 @@ def _said(words: _Language, facts: Mapping[str, Any]) -> str:
         keys=", ".join(facts["destroyed_key_ids"]),
         epoch_before=facts["epoch_before"],
         epoch_after=facts["epoch_after"],
-        limits="".join(f"- {words.limits.get(code, code)}\n" for code in facts["limits"]),
+        limits="".join(
+            f"- {certificate_limits.said(words.limits, code, facts)}\n" for code in facts["limits"]
+        ),
         uploads=words.uploads.format(uploads=uploads) if uploads else "",
         external=words.external_none if day is None else words.external_until.format(day=day),
         entry=facts["entry"]["id"],

@@ -29,6 +29,7 @@ from vault.ledger.append import Ledger
 from vault.tables import external_ids, recordings
 
 LINES_MAX: Final = 10_000
+HSM_BACKUPS: Final = "hsm-backups"
 _SURVIVES: Final = ["clear-columns", "ledger-leaves"]
 
 
@@ -41,6 +42,7 @@ class Certification:
     signer: NoteSigner
     clock: Clock
     anchoring: Anchoring | None = None
+    hsm_backup_policy: str = ""
 
     def issue(self, erasure_id: str, *, wait_s: float) -> str | None:
         """Return the certificate, signing it when this is the first time.
@@ -67,6 +69,8 @@ class Certification:
             facts = _facts(connection, erasure)
         facts |= {"v": 1, "certificate": certificate_id, "anchor": self._anchor(index)}
         facts |= {"origin": self.signer.name, **proven}
+        if HSM_BACKUPS in erasure.limits:
+            facts["hsm_backup_policy"] = self.hsm_backup_policy
         return self._keep(erasure_id, certificate_id, self.signer.sign(certificate.write(facts)))
 
     def _anchor(self, index: int) -> str:

@@ -77,11 +77,13 @@ class Erase:
         clock: Clock,
         region: str,
         anchoring: Anchoring | None = None,
+        hsm_backup_policy: str = "",
     ) -> Self:
         """Compose the flow from this process's ports.
 
         ``signer`` is the vault's, named by the ledger's origin; ``region`` says how to read numbers
-        without a country code; ``anchoring`` keeps checkpoints outside, if anything does.
+        without a country code; ``anchoring`` keeps checkpoints outside, if anything does;
+        ``hsm_backup_policy`` is printed on certificates where keys lay in HSMs.
         """
         first = FirstStep(ledger, listens)
         return cls(
@@ -92,7 +94,9 @@ class Erase:
             reruns=Reruns(database, keyring, ledger, first, clock, region),
             shred_step=ShredStep(database, shredder),
             tombstones=Tombstones(database, ledger),
-            certification=Certification(database, ledger, signer, clock, anchoring),
+            certification=Certification(
+                database, ledger, signer, clock, anchoring, hsm_backup_policy
+            ),
         )
 
     def plan(self, actor: Actor, request: ErasureRequest) -> Erasure:
