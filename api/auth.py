@@ -37,7 +37,8 @@ TOKEN_MAX_CHARACTERS: Final = 8_192
 HEADER_MAX_BYTES: Final = 1_024
 DEPTH_MAX: Final = 4
 HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
-TYPES: Final = frozenset({"at+jwt", "JWT"})
+TYPES: Final[frozenset[str | None]] = frozenset({"at+jwt", "JWT"})
+ID_TOKEN_TYPES: Final[frozenset[str | None]] = frozenset({None, "JWT"})  # which need not say what they are
 _CREDENTIALS: Final = re.compile(r"(Bearer|Basic) +([A-Za-z0-9._~+/=-]{1,8192})", re.IGNORECASE)
 _JWS_DOTS: Final = 2
 
@@ -53,8 +54,12 @@ class ParsedToken:
     signature: bytes
 
 
-def parse_token(token: str) -> ParsedToken:
+def parse_token(token: str, types: frozenset[str | None] = TYPES) -> ParsedToken:
     """Take a compact JWS apart, refusing whatever two readers could read differently.
+
+    Args:
+        token: as it was sent.
+        types: what ``typ`` may say; None stands for a header without it.
 
     Raises:
         Unauthenticated: it is too long, not canonical, carries a header member that is not
@@ -75,7 +80,7 @@ def parse_token(token: str) -> ParsedToken:
         isinstance(one, str) for one in header.values()
     ):
         raise Unauthenticated(reason="header")
-    if header.get("typ") not in TYPES or "alg" not in header or not header.get("kid"):
+    if header.get("typ") not in types or "alg" not in header or not header.get("kid"):
         raise Unauthenticated(reason="header")
     signing_input = f"{segments[0]}.{segments[1]}".encode("ascii")
     return ParsedToken(header["kid"], header["alg"], claims, signing_input, signature)
@@ -140,17 +145,21 @@ class Authenticator:
         Raises:
             Unauthenticated, IssuerUnavailable.
         """
-        claims = self.genuine_claims(token)
+        claims = self.genuine_claims(token, TYPES)
         check_claims(claims, self.rules, now=self.clock.now())
         return self.actor(claims)
 
-    def genuine_claims(self, token: str) -> Mapping[str, Any]:
+    def genuine_claims(self, token: str, types: frozenset[str | None]) -> Mapping[str, Any]:
         """Return what the issuer signed; whom it is meant for, and when, is for the caller to ask.
+
+        Args:
+            token: a compact JWS.
+            types: as for ``parse_token``.
 
         Raises:
             Unauthenticated, IssuerUnavailable.
         """
-        parsed = parse_token(token)
+        parsed = parse_token(token, types)
         if parsed.algorithm not in self.rules.algorithms:
             raise Unauthenticated(reason="algorithm")
         check_signature(parsed, self.keys.find(parsed.kid))

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from api.auth import Authenticator
+from api.auth import ID_TOKEN_TYPES, Authenticator
 from api.claims import LEEWAY_S, check_id_claims
 from api.console import session_rows as rows
 from api.console.login import LogIn, spell
@@ -271,7 +271,7 @@ class BrowserSessions:
         raise IssuerUnavailable
 
     def _checked(self, id_token: str, *, subject: str | None = None) -> Mapping[str, Any]:
-        claims = self.authenticator.genuine_claims(id_token)
+        claims = self.authenticator.genuine_claims(id_token, ID_TOKEN_TYPES)
         client_id = "" if self.provider is None else self.provider.client.id
         check_id_claims(claims, self.authenticator.rules, client_id=client_id, now=self.clock.now())
         if subject is not None and claims["sub"] != subject:
