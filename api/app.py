@@ -26,6 +26,7 @@ from api.envelope import Envelope, note_fault, note_problem
 from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
 from api.openapi import install_openapi
 from api.problems import problem_response
+from api.roles import TAKES_REQUESTS
 from api.routes import (
     audit,
     campaigns,
@@ -97,11 +98,19 @@ def build_api(service: Service) -> FastAPI:
     api.state.service = service
     api.state.stream_slots = asyncio.Semaphore(service.settings.streams_max)
     api.state.upload_slots = service.upload_slots
+    if service.role not in TAKES_REQUESTS:
+        api.include_router(health.router)
+        return _answering_errors(api)
     for route in (*BYTE_ROUTES, *PAGE_ROUTES):
         methods = sorted(route.methods or ())
         api.router.routes.append(ByteRoute(route.path, route.endpoint, methods=methods))
     for router in ROUTERS:
         api.include_router(router)
+    return _answering_errors(api)
+
+
+def _answering_errors(api: FastAPI) -> FastAPI:
+    """Answer every failure with a problem document."""
     api.add_exception_handler(OublietteError, _refused)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _framework)

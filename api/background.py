@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from api.errors import NotReady
+from api.figures import EVERY_S as FIGURES_EVERY_S
+from api.figures import Figures
 from api.metrics import Metrics
 from api.observability import log
 from api.readiness import Check, room_for
+from api.roles import WORK
 from api.service import Service
 from api.settings import Settings
 from api.threads import Watched, Work, every
 from core.migrate import check_schema
 from keys.recovery import Recovery
 from retention.erase import Erase
+from retention.ports import Job
 from retention.scheduler import Every, Scheduler
 from retention.sweep import Sweep
+from retention.work_lease import RENEW_EVERY_S, WorkLease
 from vault.attempt import REFRESH_EVERY_S
 from vault.errors import LedgerUnavailable
 from vault.ledger.anchor import Anchoring
@@ -90,6 +96,37 @@ class RecoveryJob:
         self.recovery.recover_all()
 
 
+@dataclass(frozen=True)
+class HeldJob:
+    """Runs a job in the one process that holds the lease for it."""
+
+    job: Job
+    lease: WorkLease
+    elsewhere: Callable[[], None]
+
+    def run(self) -> None:
+        """Run it here, or leave it to the process that holds the lease."""
+        if self.lease.held:
+            self.job.run()
+        else:
+            self.elsewhere()
+
+
+def lease_work(lease: WorkLease, scheduler: Scheduler) -> Work:
+    """Make work that keeps the lease; whoever takes it over runs every job at once."""
+
+    def work(stop: threading.Event) -> None:
+        try:
+            while not stop.is_set():
+                if lease.renew():
+                    scheduler.run_soon()
+                stop.wait(RENEW_EVERY_S)
+        finally:
+            lease.give_back()
+
+    return work
+
+
 def erasures_work(erase: Erase, due: threading.Event) -> Work:
     """Make work that goes on with erasures: when woken, and every 10 s."""
 
@@ -120,18 +157,26 @@ def scheduler_work(scheduler: Scheduler) -> Work:
     return work
 
 
-def scheduled(sweep: Sweep, recovery: Recovery, settings: Settings, metrics: Metrics) -> Scheduler:
-    """Return the scheduler with its jobs."""
+def scheduled(
+    sweep: Sweep, recovery: Recovery, settings: Settings, *, metrics: Metrics, lease: WorkLease
+) -> Scheduler:
+    """Return the scheduler with its jobs, which run where the lease is held."""
+
+    def found_elsewhere() -> None:
+        metrics.recordings_overdue.set(0)  # what an earlier run here found is not news any more
+
+    sweeping = HeldJob(SweepJob(sweep, metrics), lease, found_elsewhere)
+    recovering = HeldJob(RecoveryJob(recovery), lease, elsewhere=lambda: None)
     return Scheduler(
         (
-            Every("sweep", SweepJob(sweep, metrics), settings.sweep_every_s),
-            Every("recovery", RecoveryJob(recovery), RECOVERY_EVERY_S),
+            Every("sweep", sweeping, settings.sweep_every_s),
+            Every("recovery", recovering, RECOVERY_EVERY_S),
         )
     )
 
 
 def watched_threads(service: Service) -> list[Watched]:
-    """Return every background thread of a service, in the order they start."""
+    """Return the background threads of the service's role, in the order they start."""
     work: dict[str, Work] = {
         "leases": every(LEASES_EVERY_S, service.keyring.renew_all),
         "lease-ends": every(LEASE_ENDS_EVERY_S, service.keyring.drop_ended),
@@ -140,11 +185,20 @@ def watched_threads(service: Service) -> list[Watched]:
         "listens": every(LISTENS_EVERY_S, service.listen_accounts.close_ended),
         "erasures": erasures_work(service.erase, service.erasure_due),
         "scheduler": scheduler_work(service.scheduler),
+        "work-lease": lease_work(service.work_lease, service.scheduler),
+        "figures": every(
+            FIGURES_EVERY_S,
+            Figures(service.ports.database, service.ledger, service.metrics).refresh,
+        ),
         "anchor": AnchorJob(service.anchoring, service.metrics).work(
             service.settings.anchor_every_s
         ),
     }
-    return [Watched(name, one, service.metrics) for name, one in work.items()]
+    return [
+        Watched(name, one, service.metrics)
+        for name, one in work.items()
+        if service.role in WORK[name]
+    ]
 
 
 def readiness_checks(service: Service) -> dict[str, Check]:

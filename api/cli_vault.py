@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from api.cli_http import DEFAULT_URL
 from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_bar, show
+from api.roles import ROLES as SERVE_ROLES
 from api.settings import Settings, load_settings
 from core.clock import to_text
 from vault.access import ROLES
@@ -39,10 +40,16 @@ def init(
     show(made, as_json=as_json, lines=_welcome(settings, made))
 
 
-def serve() -> None:
+def serve(
+    role: Annotated[
+        str, typer.Option(help="all; or api (takes requests) or worker (sweep, erasures, anchor).")
+    ] = "all",
+) -> None:
     """Run the service until it is told to stop (SIGTERM or SIGINT)."""
+    if role not in SERVE_ROLES:
+        fail("a process is one of " + ", ".join(SERVE_ROLES), USAGE)
     with ending_well():
-        code = _operate().serve(_settings())
+        code = _operate().serve(_settings(), role)
     raise typer.Exit(code)
 
 

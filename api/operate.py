@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.doctor import examine
-from api.errors import EntryNotFound
+from api.errors import EntryNotFound, SettingsInvalid
 from api.init import initialise
 from api.issuer import TokenRequest
 from api.observability import configure_logging
+from api.roles import Role
 from api.server import Server
 from api.service import Service
 from api.settings import Settings
@@ -42,10 +43,16 @@ def init(settings: Settings, *, slug: str, name: str) -> dict[str, Any]:
     return dict(initialise(settings, slug=slug, name=name).shown())
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit code."""
+def serve(settings: Settings, role: Role = "all") -> int:
+    """Serve until told to stop; returns the exit code.
+
+    Raises:
+        SettingsInvalid: an embedded vault has one process for everything.
+    """
+    if role != "all" and not settings.production:
+        raise SettingsInvalid(setting="OUBLIETTE_MODE", what=f"role {role} wants production mode")
     configure_logging()
-    return Server(assemble(open_ports(settings), settings)).run()
+    return Server(assemble(open_ports(settings), settings, role)).run()
 
 
 def token(settings: Settings, wanted: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from api.limits import PersonalRate, Slots
 from api.metrics import Metrics
 from api.observability import fault_fields, log
 from api.readiness import Readiness
+from api.roles import Role
 from api.settings import Settings
 from api.threads import Threads
 from core.db import Database
@@ -38,6 +39,7 @@ from retention.policies import Policies
 from retention.restore import Restore
 from retention.scheduler import Scheduler
 from retention.sweep import Sweep
+from retention.work_lease import WorkLease
 from vault.attempt import Attempts
 from vault.campaign import Campaigns
 from vault.catalogue import Catalogue
@@ -82,6 +84,7 @@ class Service:
     """Every flow of one process, and what watches over them."""
 
     settings: Settings
+    role: Role
     ports: Ports
     metrics: Metrics
     readiness: Readiness
@@ -124,6 +127,7 @@ class Service:
     sweep: Sweep
     restore: Restore
     scheduler: Scheduler
+    work_lease: WorkLease
     threads: Threads = field(default_factory=Threads)
     erasure_due: threading.Event = field(default_factory=threading.Event)
 

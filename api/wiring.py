@@ -7,6 +7,8 @@ touches nothing. Tests put their own port between the two with ``dataclasses.rep
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from api import wiring_flows as flows
@@ -16,8 +18,10 @@ from api.claims import TokenRules
 from api.console.login import CALLBACK
 from api.console.provider import Client, Provider
 from api.console.sessions import BrowserSessions, SessionRules
+from api.counted_store import CountedStore
 from api.directory import Directory, controller_slugs, find_vault
 from api.documents import HttpDocuments
+from api.figures import connections_taken
 from api.instance import Claim
 from api.issuer import EmbeddedIssuer
 from api.jwks import FixedKeys, IssuerKeys
@@ -26,6 +30,7 @@ from api.metrics import Metrics
 from api.ports import TokenKeys
 from api.rates import shared_windows
 from api.readiness import Readiness
+from api.roles import Role
 from api.service import Ports, Service
 from api.settings import Settings
 from api.store_place import open_blob_place
@@ -36,6 +41,7 @@ from core.migrate import check_schema, migrate
 from keys.blobs import Places
 from keys.providers.registry import Providers, open_provider
 from keys.signing import NoteSigner, Pseudonyms
+from retention.work_lease import WorkLease
 from vault.deposit_keys import DepositKeys
 from vault.search_job import SearchJobs
 from vault.stores.anchors import open_anchor
@@ -93,19 +99,22 @@ def open_ports(settings: Settings) -> Ports:
     )
 
 
-def assemble(ports: Ports, settings: Settings) -> Service:
+def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
     """Build every flow of a service; nothing runs and nothing is touched before ``start``."""
     # long: one line for each collaborator
     metrics = Metrics()
-    core = flows.core(ports)
-    taking = flows.taking(ports, settings, core)
-    listening = flows.listening(ports, settings, core)
-    ending = flows.ending(ports, settings, core, taking=taking, listening=listening)
+    watched = _counted(ports, metrics)
+    core = flows.core(watched, metrics.entry_committed)
+    taking = flows.taking(watched, settings, core)
+    listening = flows.listening(watched, settings, core)
+    ending = flows.ending(watched, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
+    lease = WorkLease(ports.database, ports.clock, core.keyring.owner, "upkeep")
     windows = shared_windows(ports.database)
     authenticator = _authenticator(ports, settings, metrics, taking.deposit_keys)
     service = Service(
         settings=settings,
+        role=role,
         ports=ports,
         metrics=metrics,
         claim=Claim(None if settings.production else settings.data_dir / "serve.lock"),
@@ -118,12 +127,16 @@ def assemble(ports: Ports, settings: Settings) -> Service:
         ),
         searches=searches,
         search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
-        scheduler=scheduled(ending.sweep, core.recovery, settings, metrics),
+        scheduler=scheduled(ending.sweep, core.recovery, settings, metrics=metrics, lease=lease),
+        work_lease=lease,
         readiness=Readiness({}, metrics),
         **vars(core),
         **vars(taking),
         **vars(listening),
         **vars(ending),
+    )
+    metrics.watch_process(
+        lease_left_s=core.keyring.left_s, connections=partial(connections_taken, ports.database)
     )
     service.threads.watched.extend(watched_threads(service))
     service.readiness.checks.update(readiness_checks(service))
@@ -149,6 +162,15 @@ def _browser_sessions(
         rules=SessionRules(
             settings.session_idle_s, settings.session_max_s, settings.session_refresh_s
         ),
+    )
+
+
+def _counted(ports: Ports, metrics: Metrics) -> Ports:
+    """Return the ports with stores that tell of their failures."""
+    return replace(
+        ports,
+        store=CountedStore(ports.store, metrics.store_errors.labels("objects").inc),
+        ledger_store=CountedStore(ports.ledger_store, metrics.store_errors.labels("ledger").inc),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,7 @@ from vault.deposit_keys import DepositKeys
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.audit import Audit
+from vault.ledger.entry import Event
 from vault.ledger.journal import LedgerJournal
 from vault.ledger.sequence import Sequencer
 from vault.listen import Listens
@@ -95,12 +97,15 @@ class Ending:
     restore: Restore
 
 
-def core(ports: Ports) -> Core:
-    """Join keys and ledger."""
+def core(ports: Ports, on_entry: Callable[[Event], None]) -> Core:
+    """Join keys and ledger; ``on_entry`` is told each entry once it is durable."""
+    # long: one line for each collaborator
     owner = "run-" + ports.clock.random_bytes(_OWNER_BYTES).hex()
     keyring = Keyring(ports.database, ports.providers, ports.places, ports.clock, owner)
     ledger_id = ports.vault.ledger_controller_id
-    ledger = Ledger(ports.database, keyring, ports.clock, ledger_id, ports.ledger_store)
+    ledger = Ledger(
+        ports.database, keyring, ports.clock, ledger_id, ports.ledger_store, on_entry=on_entry
+    )
     journal = LedgerJournal(ledger)
     sequencer = Sequencer(
         ports.database, ports.ledger_store, ports.signer, ledger, report=_report_round

@@ -69,6 +69,13 @@ class Scheduler:
                 _LOG.warning("job-brought-in", extra={"job": one.name})
                 job.modify(next_run_time=now)
 
+    def run_soon(self) -> None:
+        """Run every job at once, and go on at its interval from there."""
+        for one in self.jobs:
+            job = self._engine.get_job(one.name)
+            if job is not None:
+                job.modify(next_run_time=datetime.now(tz=UTC))
+
     def stop(self) -> None:
         """Start no further run and wait for those under way; calling it again does nothing."""
         if self._engine.running:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from api.init import Initialised, initialise
 from api.issuer import TokenRequest
 from api.observability import configure_lines
+from api.roles import Role
 from api.server import Server
 from api.service import Service
 from api.settings import Settings, load_settings
@@ -91,6 +92,7 @@ def build_service(
     *,
     settings: Mapping[str, str] | None = None,
     clock: Clock | None = None,
+    role: Role = "all",
     **wraps: Wrap,
 ) -> Made:
     """Initialise a vault (unless there is one) and assemble a service that is not started.
@@ -99,6 +101,7 @@ def build_service(
         folder: a fresh one, or that of an earlier service, which is then opened again.
         settings: changes, names without prefix.
         clock: instead of the system's.
+        role: what the process does.
         **wraps: by name of a field of ``api.service.Ports``; each gets the real port.
     """
     made = make_settings(folder, **(settings or {}))
@@ -107,7 +110,7 @@ def build_service(
     if clock is not None:
         ports = dataclasses.replace(ports, clock=clock)
     wrapped = {name: wrap(getattr(ports, name)) for name, wrap in wraps.items()}
-    return Made(assemble(dataclasses.replace(ports, **wrapped), made), made, initialised)
+    return Made(assemble(dataclasses.replace(ports, **wrapped), made, role), made, initialised)
 
 
 @contextmanager

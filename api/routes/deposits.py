@@ -164,6 +164,8 @@ def _finish(request: Request, actor: Actor, upload: Upload) -> Response:
     """Make it durable, then answer: 201 for a new recording, 200 for the same again."""
     service: Service = request.app.state.service
     done = upload.finish()
+    if done.created:
+        service.metrics.recording_taken(clear_bytes=done.clear_bytes, duration_ms=done.duration_ms)
     if done.entry is not None:
         receipt = service.receipts.immediate(done.entry)
     else:

@@ -22,7 +22,9 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE"}
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
     settings = SimpleNamespace(production=False, streams_max=1)
-    service: Any = SimpleNamespace(settings=settings, upload_slots=None, metrics=Metrics())
+    service: Any = SimpleNamespace(
+        settings=settings, role="all", upload_slots=None, metrics=Metrics()
+    )
     return document(build_api(service))
 
 
