@@ -13,7 +13,7 @@ Instants are stored as whole milliseconds since 1970 (``UtcMs``): one meaning on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,6 +44,17 @@ metadata: Final = sa.MetaData(
 )
 
 
+def to_ms(instant: datetime) -> int:
+    """Return an aware instant as it is stored: milliseconds since 1970, what is below cut off.
+
+    Raises:
+        ValueError: it is naive.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("naive datetime")
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
+
+
 class UtcMs(sa.types.TypeDecorator[datetime]):
     """An aware UTC instant as BIGINT milliseconds since 1970-01-01T00:00:00Z."""
 
@@ -53,11 +64,7 @@ class UtcMs(sa.types.TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Refuse naive datetimes, cut to the millisecond."""
         del dialect
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("naive datetime")
-        return (value - _EPOCH) // timedelta(milliseconds=1)
+        return None if value is None else to_ms(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         """Give back an aware UTC datetime."""
@@ -138,6 +145,37 @@ class Database:
         if self.is_sqlite:
             return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
         return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+    def run(self, connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run one statement for each row in an open ``transaction``, past SQLAlchemy's layers.
+
+        For the insert that every ledger entry pays for: a fifth of its time.
+
+        Args:
+            connection: of the open transaction.
+            statement: SQL of the engine, with ``?`` for each value.
+            rows: values as the driver takes them, at least one row.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have raised it.
+        """
+        if not connection.in_transaction():
+            connection.begin()  # SQLAlchemy's word for it, so that it commits
+        if not self.is_sqlite:
+            statement = statement.replace("?", "%s")
+        cursor = connection.connection.cursor()
+        driver: Any = connection.dialect.dbapi
+        try:
+            if len(rows) == 1:
+                cursor.execute(statement, rows[0])
+            else:
+                cursor.executemany(statement, rows)
+        except driver.Error as err:
+            raise DBAPIError.instance(
+                None, None, err, driver.Error, dialect=connection.dialect
+            ) from err
+        finally:
+            cursor.close()
 
     def after_commit(self, connection: Connection, action: Callable[[], None]) -> None:
         """Run ``action`` once the open ``transaction`` is durable; never when it rolls back.

@@ -223,3 +223,25 @@ def test_sqlite_keeps_nothing_of_a_deleted_row(sqlite_uri: str, tmp_path: Path) 
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
     assert marker.encode() not in file.read_bytes()
+
+
+def test_rows_run_past_sqlalchemy_commit_with_their_transaction(notes: Database) -> None:
+    insert = "INSERT INTO test_notes (id, at) VALUES (?, ?)"
+    with notes.transaction() as connection:
+        notes.run(connection, insert, [(1, 5)])
+    with notes.transaction() as connection:
+        notes.run(connection, insert, [(2, None), (3, None)])
+    assert count(notes) == 3
+
+    def fail(rows: list[tuple[int, int | None]]) -> None:
+        with notes.transaction() as connection:
+            notes.run(connection, insert, [(9, None)])
+            notes.run(connection, insert, rows)
+
+    for _ in range(20):  # more often than the pool has connections
+        for rows in ([(1, 5)], [(4, None), (2, None)]):
+            with pytest.raises(IntegrityError):
+                fail(rows)
+    assert count(notes) == 3
+    with notes.read() as connection:
+        assert connection.execute(sa.select(NOTES.c.at).where(NOTES.c.id == 1)).scalar_one()

@@ -9,28 +9,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from api.cli import main
+from core.scope import for_all_controllers
 from vault.ledger.append import Ledger
 from vault.ledger.seal import SealedEntry
 
 LATE_S = 1.0
+insert_in_time = Ledger._insert
 
 
 def insert_late(self: Ledger, connection: Connection, sealed: Sequence[SealedEntry]) -> None:
     """Say that entries are in the transaction, and write them later."""
     del connection
-    rows = [one.row for one in sealed]
-    threading.Thread(target=_write, args=(self, rows), daemon=True).start()
+    threading.Thread(target=_write, args=(self, list(sealed)), daemon=True).start()
 
 
-def _write(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
+def _write(ledger: Ledger, sealed: Sequence[SealedEntry]) -> None:
     time.sleep(LATE_S)
-    with ledger.database.transaction() as connection:
-        connection.execute(ledger._insertion, rows)
+    with for_all_controllers(), ledger.database.transaction() as connection:
+        insert_in_time(ledger, connection, sealed)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ class GroupCommit(Generic[T]):
             database: where.
             item: what both functions are given, with the items of others.
             prepare: what can be done for the whole group before the transaction begins.
-            write: statements only. Both are the same for every caller, and may be run twice for an
-                item, the first time rolled back.
+            write: statements only. Both functions are the same for every caller, and may be run
+                twice for an item, the first time rolled back.
 
         Raises:
             Whatever either raised for this item alone.
