@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -233,7 +234,7 @@ def test_rows_run_past_sqlalchemy_commit_with_their_transaction(notes: Database)
         notes.run(connection, insert, [(2, None), (3, None)])
     assert count(notes) == 3
 
-    def fail(rows: list[tuple[int, int | None]]) -> None:
+    def fail(rows: Sequence[tuple[int, int | None]]) -> None:
         with notes.transaction() as connection:
             notes.run(connection, insert, [(9, None)])
             notes.run(connection, insert, rows)

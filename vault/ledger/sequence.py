@@ -27,10 +27,11 @@ from core.errors import IntegrityFailure
 from keys.signing import NoteSigner
 from vault.errors import LedgerCorrupt
 from vault.ledger.append import Ledger
+from vault.ledger.checkpoint import Published
 from vault.ledger.fence import take_fence
 from vault.ledger.frontier import Frontier
 from vault.ledger.progress import LOOK_EVERY_S
-from vault.ledger.publish import Published, Publisher
+from vault.ledger.publish import Publisher
 from vault.ledger.reader import StoreSource, TileReader, trusted_frontier
 from vault.ledger.rebuild import Rebuild
 from vault.ledger.rows import last_checkpoint, next_index
@@ -155,16 +156,17 @@ class Sequencer:
 
     def _look(self) -> tuple[int, int]:
         """Return the next index and the published size, once files and database agree."""
-        published = self._published()
         rebuild = Rebuild(self.database, self.store, self.ledger)
-        try:
-            index = rebuild.adopt(published, self.signer.name)
-        except LedgerCorrupt:
-            # the database was read after the file: another replica may have published meanwhile
-            newer = self._published()
-            if newer == published:
-                raise
-            published, index = newer, rebuild.adopt(newer, self.signer.name)
+        published, newer, index = None, self._published(), -1
+        while index < 0:
+            published = newer
+            try:
+                index = rebuild.adopt(published, self.signer.name)
+            except LedgerCorrupt:
+                # the database was read after the file: another replica may have published meanwhile
+                newer = self._published()
+                if newer == published:
+                    raise
         self._memory.looked_at = time.monotonic()
         return index, 0 if published is None else published.checkpoint.size
 
