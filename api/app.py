@@ -35,6 +35,7 @@ from api.routes import (
     erasures,
     health,
     holds,
+    incidents,
     ledger,
     listen_audio,
     listens,
@@ -56,6 +57,7 @@ ROUTERS: Final = (
     erasures.router,
     ledger.router,
     audit.router,
+    incidents.router,
 )
 # pages and files of the console, beside the API and outside its document
 PAGE_ROUTES: Final[tuple[Route, ...]] = console.ROUTES

@@ -38,7 +38,7 @@ def audit(
         fail("--export is one of " + ", ".join(_FORMS), USAGE)
     with remote() as vault:
         if export:
-            _save(output, _stream(vault, "/v1/ledger/export", asked | {"format": export}))
+            save(output, _stream(vault, "/v1/ledger/export", asked | {"format": export}))
         else:
             found = list(vault.items("/v1/ledger/entries", **asked))
             show({"items": found}, as_json=as_json, lines=[_line(one) for one in found])
@@ -52,7 +52,7 @@ def receipts(
     """Who listened to a recording: a signed file that anyone can check offline (DPO, auditor)."""
     path = f"/v1/recordings/{quote(recording, safe='')}/listens/receipts"
     with remote() as vault:
-        _save(output, iter([vault.text(path).encode()]))
+        save(output, iter([vault.text(path).encode()]))
 
 
 def _stream(vault: Remote, path: str, params: dict[str, str]) -> Iterator[bytes]:
@@ -63,7 +63,8 @@ def _stream(vault: Remote, path: str, params: dict[str, str]) -> Iterator[bytes]
         yield from answer.iter_bytes()
 
 
-def _save(output: Path | None, pieces: Iterator[bytes]) -> None:
+def save(output: Path | None, pieces: Iterator[bytes]) -> None:
+    """Write what the service sent to a new file, or to standard output."""
     if output is None:
         _write(sys.stdout.buffer, pieces)
         return

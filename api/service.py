@@ -46,6 +46,7 @@ from vault.catalogue import Catalogue
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
+from vault.incident import Incidents
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.audit import Audit
@@ -117,6 +118,7 @@ class Service:
     listen_history: ListenHistory
     listen_receipts: ListenReceipts
     audit: Audit
+    incidents: Incidents
     player: Player
     searches: Searches
     search_jobs: SearchJobs

@@ -29,6 +29,7 @@ from vault.catalogue import Catalogue
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
+from vault.incident import Incidents
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.audit import Audit
@@ -84,6 +85,7 @@ class Listening:
     listen_history: ListenHistory
     listen_receipts: ListenReceipts
     audit: Audit
+    incidents: Incidents
     player: Player
 
 
@@ -172,6 +174,7 @@ def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
             retention_months=settings.ledger_retention_months,
         ),
         audit=Audit(ports.database, core.ledger, core.cursors),
+        incidents=Incidents(ports.database, core.keyring, core.ledger, settings.phone_region),
         player=Player(ports.database, core.keyring, ports.store, accounts, streams, ports.clock),
     )
 

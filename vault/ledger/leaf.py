@@ -89,6 +89,7 @@ EVENT_CODES: Final[Mapping[str, int]] = {
     "approval-requested": 43,
     "approval-decided": 44,
     "reason-reviewed": 45,
+    "incident-reported": 46,
 }
 """The closed list. A code is never given a second meaning; a new type takes the next number."""
 
