@@ -8,6 +8,8 @@ Source: RFC 7519 section 4.1; RFC 9068 section 4; RFC 8725 section 3.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from vault.access import ROLES, Actor
 LEEWAY_S: Final = 30
 _SUBJECT_MAX: Final = 255
 _LIST_MAX: Final = 200
+_SESSION_BYTES: Final = 16
 _ID_TOKEN_CLAIMS: Final = frozenset({"nonce", "at_hash", "c_hash"})
 _ID_TYPES: Final = ("", "ID")
 _ACCESS_TYPES: Final = ("", "Bearer", "bearer")  # what one issuer puts into its claims
@@ -145,6 +148,8 @@ def actor_of(
         campaigns=None if "*" in campaigns else campaigns,
         auth_at=_authenticated_at(auth_time),
         acr=acr if isinstance(acr, str) else None,
+        session=_session(claims.get("sid"), auth_time),
+        issued_at=_authenticated_at(claims.get("iat")),
     )
 
 
@@ -163,6 +168,18 @@ def _kind(claims: Mapping[str, Any], roles: frozenset[str]) -> Literal["person",
         or roles == {"intake"}
     )
     return "service" if machine else "person"
+
+
+def _session(sid: object, auth_time: object) -> str:
+    """Name the log-in that a token comes from, without its own words.
+
+    Source: OpenID Connect Front-Channel Logout 1.0 section 3 (``sid``).
+    """
+    named = sid if isinstance(sid, str) and sid else str(auth_time) if auth_time else ""
+    if not named:
+        return ""
+    digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).digest()
+    return base64.urlsafe_b64encode(digest[:_SESSION_BYTES]).rstrip(b"=").decode()
 
 
 def _authenticated_at(value: object) -> datetime | None:

@@ -26,6 +26,7 @@ from keys.secret_file import load_or_create_secret
 
 TOKEN_LIFETIME_S: Final = 900
 KEY_FILE: Final = "issuer.key"
+ACR: Final = "urn:oubliette:acr:key-file"  # whoever can read the key's file
 _COORDINATE_BYTES: Final = 32
 # the order of the P-256 group, SEC 2 version 2.0 section 2.4.2
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -100,6 +101,7 @@ class EmbeddedIssuer:
             "iat": issued,
             "exp": issued + TOKEN_LIFETIME_S,
             "auth_time": issued,
+            "acr": ACR,
             "roles": list(request.roles),
             "controller": request.controller,
             "campaigns": list(request.campaigns),

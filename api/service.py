@@ -40,6 +40,10 @@ from retention.restore import Restore
 from retention.scheduler import Scheduler
 from retention.sweep import Sweep
 from retention.work_lease import WorkLease
+from vault.account import Accounts
+from vault.account_review import AccountReviews
+from vault.account_view import AccountViews
+from vault.approval import Approvals
 from vault.attempt import Attempts
 from vault.campaign import Campaigns
 from vault.catalogue import Catalogue
@@ -47,6 +51,8 @@ from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
 from vault.incident import Incidents
+from vault.freeze import Freezes
+from vault.grants import Grants
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.audit import Audit
@@ -57,6 +63,7 @@ from vault.listen_history import ListenHistory
 from vault.listen_receipts import ListenReceipts
 from vault.open_audio import Player
 from vault.ports import AnchorStore, ObjectStore
+from vault.reason_review import ReasonReviews
 from vault.receipt import Receipts
 from vault.search import Searches
 from vault.search_job import SearchJobs
@@ -122,6 +129,14 @@ class Service:
     player: Player
     searches: Searches
     search_jobs: SearchJobs
+
+    accounts: Accounts
+    account_views: AccountViews
+    account_reviews: AccountReviews
+    approvals: Approvals
+    freezes: Freezes
+    grants: Grants
+    reason_reviews: ReasonReviews
 
     policies: Policies
     holds: Holds

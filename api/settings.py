@@ -86,6 +86,10 @@ class Settings:
     session_max_s: int
     session_refresh_s: int
     export_max_bytes: int
+    oidc_step_up_acr: tuple[str, ...]
+    grants: Literal["claims", "required"]
+    account_dormant_days: int
+    review_share: float
     allow_local_keys: bool
     anchor_uri: str = field(repr=False)
     anchor_every_s: int
@@ -118,8 +122,8 @@ class Settings:
         }
 
 
-# name without prefix, field, how it is read, the text when absent; {data}, {host} and {port} stand
-# for settings further up
+# name without prefix, field, how it is read, the text when absent; {data}, {host}, {port} and
+# {grants} stand for settings further up
 RULES: Final[tuple[Rule, ...]] = (
     Rule("MODE", "mode", choice("embedded", "production"), "embedded"),
     Rule("DATA_DIR", "data_dir", absolute_folder, "data"),
@@ -151,6 +155,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("SESSION_MAX_S", "session_max_s", whole(60, 86_400), "28800"),
     Rule("SESSION_REFRESH_S", "session_refresh_s", whole(1, 3_600), "300"),
     Rule("EXPORT_MAX_BYTES", "export_max_bytes", size_bytes(1_024, 2**40), "10 GiB"),
+    Rule("OIDC_STEP_UP_ACR", "oidc_step_up_acr", words, ""),
+    Rule("GRANTS", "grants", choice("claims", "required"), "{grants}"),
+    Rule("ACCOUNT_DORMANT_DAYS", "account_dormant_days", whole(30, 3_650), "90"),
+    Rule("REVIEW_SHARE", "review_share", share, "0.02"),
     Rule("ALLOW_LOCAL_KEYS", "allow_local_keys", flag, "false"),
     Rule("ANCHOR_URI", "anchor_uri", text, ""),
     Rule("ANCHOR_EVERY_S", "anchor_every_s", whole(1, 86_400), "3600"),
@@ -213,6 +221,7 @@ def _anchors(values: Mapping[str, Any]) -> dict[str, str]:
         "data": str(values.get("data_dir", "")),
         "host": f"[{host}]" if ":" in host else host,
         "port": str(values.get("listen_port", "")),
+        "grants": "required" if values.get("mode") == "production" else "claims",
     }
 
 
@@ -229,6 +238,8 @@ def _check_client(settings: Settings) -> None:
 def _check_production(settings: Settings, given: Mapping[str, str]) -> None:
     if settings.embedded_issuer:
         _refuse("OIDC_ISSUER", "production mode needs an issuer of its own")
+    if not settings.oidc_step_up_acr:
+        _refuse("OIDC_STEP_UP_ACR", "production mode needs the acr values that are strong enough")
     if urlsplit(settings.public_url).scheme != "https":
         _refuse("PUBLIC_URL", "production mode needs an https address")
     for needed in ("store_country", "database_uri", "store_uri"):

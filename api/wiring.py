@@ -34,6 +34,7 @@ from api.roles import Role
 from api.service import Ports, Service
 from api.settings import Settings
 from api.store_place import open_blob_place
+from api.wiring_rights import entitling
 from core.clock import SystemClock
 from core.db import Database, open_database
 from core.errors import InvalidRequest
@@ -133,6 +134,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         **vars(core),
         **vars(taking),
         **vars(listening),
+        **vars(entitling(ports, settings, core.ledger, listening.listen_accounts)),
         **vars(ending),
     )
     metrics.watch_process(

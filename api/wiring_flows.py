@@ -159,11 +159,19 @@ def taking(ports: Ports, settings: Settings, core: Core) -> Taking:
 
 def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
     """Join what grants, streams and accounts for listens."""
+    required = settings.grants == "required"
     streams = Streams()
     accounts = ListenAccounts(ports.database, core.ledger, ports.clock, streams)
     return Listening(
         streams=streams,
-        listens=Listens(ports.database, core.ledger, core.gate, ports.clock),
+        listens=Listens(
+            ports.database,
+            core.ledger,
+            core.gate,
+            ports.clock,
+            grants_required=required,
+            review_share=settings.review_share,
+        ),
         listen_accounts=accounts,
         listen_history=ListenHistory(ports.database, core.ledger),
         listen_receipts=ListenReceipts(
@@ -175,7 +183,15 @@ def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
         ),
         audit=Audit(ports.database, core.ledger, core.cursors),
         incidents=Incidents(ports.database, core.keyring, core.ledger, settings.phone_region),
-        player=Player(ports.database, core.keyring, ports.store, accounts, streams, ports.clock),
+        player=Player(
+            ports.database,
+            core.keyring,
+            ports.store,
+            accounts,
+            streams,
+            ports.clock,
+            grants_required=required,
+        ),
     )
 
 

@@ -17,6 +17,7 @@ officer for a look at the reason (``vault.reason_review``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -183,20 +184,13 @@ class Listens:
         *,
         entry: AppendedEntry,
     ) -> GrantedListen:
-        # long: one row, column by column
         now = self.database.now(connection)
         recording = allowed.heard.recording
-        secret = tickets.spell(self.clock.random_bytes(tickets.TICKET_BYTES))
-        cookie = (
-            tickets.spell(self.clock.random_bytes(tickets.TICKET_BYTES))
-            if wanted.bind_cookie
-            else ""
-        )
         granted = GrantedListen(
             id=ids.from_bits("lis_", self.clock.random_bytes(ids.ID_BYTES)),
             recording_id=recording.id,
-            ticket=secret,
-            cookie=cookie,
+            ticket=self._secret(),
+            cookie=self._secret() if wanted.bind_cookie else "",
             expires_at=now + tickets.lifetime(recording.duration_ms),
             entry_id=entry.id,
             leaf_hash=entry.leaf_hash,
@@ -211,24 +205,13 @@ class Listens:
             "created_at": now,
             "entry_id": entry.id,
         }
-        connection.execute(
-            sa.insert(listens).values(
-                **row,
-                ticket_sha256=tickets.fingerprint(secret),
-                cookie_sha256=tickets.fingerprint(cookie),
-                state="open",
-                expires_at=granted.expires_at,
-                byte_budget=tickets.byte_budget(recording.clear_bytes),
-                bytes_sent=0,
-                covered=[],
-                grant_id=allowed.permit.grant_id,
-                role=allowed.permit.role,
-                approval_id=allowed.approval_id,
-            )
-        )
+        connection.execute(sa.insert(listens).values(**row, **_terms(granted, allowed)))
         if reason_review.drawn(self.clock, self.review_share):
             reason_review.put_aside(connection, row, self.clock)
         return granted
+
+    def _secret(self) -> str:
+        return tickets.spell(self.clock.random_bytes(tickets.TICKET_BYTES))
 
     def _record_refusal(
         self,
@@ -275,3 +258,19 @@ def _right(allowed: _Allowed) -> dict[str, Json]:
         "approval": allowed.approval_id,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _terms(granted: GrantedListen, allowed: _Allowed) -> dict[str, Any]:
+    """Return the columns of a ticket's row that say how it is held and what it is good for."""
+    return {
+        "ticket_sha256": tickets.fingerprint(granted.ticket),
+        "cookie_sha256": tickets.fingerprint(granted.cookie),
+        "state": "open",
+        "expires_at": granted.expires_at,
+        "byte_budget": tickets.byte_budget(allowed.heard.recording.clear_bytes),
+        "bytes_sent": 0,
+        "covered": [],
+        "grant_id": allowed.permit.grant_id,
+        "role": allowed.permit.role,
+        "approval_id": allowed.approval_id,
+    }

@@ -24,7 +24,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.composition import free_port
-from tests.fakes.loopback_issuer import LoopbackIssuer
+from tests.fakes.loopback_issuer import ACR, LoopbackIssuer
 from tests.fakes.speech import wav
 from tests.fakes.tokens import AUDIENCE
 
@@ -148,6 +148,8 @@ def fleet_environ(folder: Path, database_uri: str, issuer: LoopbackIssuer) -> di
         "OUBLIETTE_PUBLIC_URL": "https://vault.example",
         "OUBLIETTE_OIDC_ISSUER": issuer.url,
         "OUBLIETTE_OIDC_AUDIENCE": AUDIENCE,
+        "OUBLIETTE_OIDC_STEP_UP_ACR": ACR,
+        "OUBLIETTE_GRANTS": "claims",
         "OUBLIETTE_RECORDING_MAX_BYTES": "1 MiB",
     }
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from tests.fakes.tokens import AUDIENCE, SigningKey, curve_key, good_header, jwks
 
+ACR = "urn:mfa"
+
 
 @dataclass(frozen=True)
 class LoopbackIssuer:
@@ -30,6 +32,8 @@ class LoopbackIssuer:
             "sub": subject,
             "iat": now_s - 1,
             "exp": now_s + 600,
+            "auth_time": now_s - 1,
+            "acr": ACR,
             "roles": list(roles),
             "controller": controller,
             "campaigns": ["*"],

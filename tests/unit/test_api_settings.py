@@ -21,6 +21,7 @@ PRODUCTION = {
     "KEYS_URI": "pkcs11:token=vault",
     "BLOB_PLACES": "database: file:///srv/blobs s3://blobs/x?offsite=1",
     "OIDC_ISSUER": "https://login.test/realms/acme",
+    "OIDC_STEP_UP_ACR": "urn:mfa",
     "PUBLIC_URL": "https://vault.test",
 }
 
@@ -158,6 +159,7 @@ def test_a_whole_production_setting_is_taken() -> None:
     ("change", "setting"),
     [
         ({"OIDC_ISSUER": ""}, "OIDC_ISSUER"),
+        ({"OIDC_STEP_UP_ACR": ""}, "OIDC_STEP_UP_ACR"),
         ({"OIDC_ISSUER": EMBEDDED_ISSUER}, "OIDC_ISSUER"),
         ({"PUBLIC_URL": "http://vault.test"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": ""}, "PUBLIC_URL"),
@@ -197,7 +199,7 @@ def test_loopbacks() -> None:
 def test_the_page_of_settings_lists_each_with_its_default() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", page, re.MULTILINE))
-    named = {"data": "<data>", "host": "<host>", "port": "<port>"}
+    named = {"data": "<data>", "host": "<host>", "port": "<port>", "grants": "<grants>"}
     expected = {rule.name: rule.default.format(**named) for rule in RULES}
     assert set(rows) == set(expected)
     for name, default in expected.items():
