@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -42,6 +42,7 @@ ZEROS: Final = bytes(DIGEST_BYTES)
 CONTROLLER: Final = "ctl_"
 _LEAF: Final = struct.Struct(">HHI16s32s32s32s")
 _FIRST_DAY: Final = date(1970, 1, 1)
+_DAYS_PLAIN: Final = 0x2C  # second byte of a day up to the year 9864, well below ``date.max``
 
 EVENT_CODES: Final[Mapping[str, int]] = {
     "recording-deposited": 1,
@@ -143,6 +144,29 @@ class Leaf:
             raise IntegrityFailure(what="leaf") from err
         controller_id = ids.from_bits(CONTROLLER, bits)
         return cls(EVENT_TYPES[code], on, controller_id, commitment, key_commitment, body_sha256)
+
+
+def first_malformed(leaves: Sequence[bytes]) -> int | None:
+    """Return the place of the first of some leaves that ``Leaf.decode`` refuses, or None."""
+    if _plainly_leaves(leaves):
+        return None
+    for place, leaf in enumerate(leaves):
+        try:
+            Leaf.decode(leaf)
+        except IntegrityFailure:
+            return place
+    return None
+
+
+def _plainly_leaves(leaves: Sequence[bytes]) -> bool:
+    """Tell, for all leaves at once, whether their fixed bytes are those of every usual leaf."""
+    if any(len(leaf) != LEAF_BYTES for leaf in leaves):
+        return False
+    joined, count = b"".join(leaves), len(leaves)
+    columns = [joined[offset::LEAF_BYTES] for offset in range(6)]
+    versions = (columns[0], columns[1]) == (bytes(count), bytes([LEAF_VERSION]) * count)
+    types = columns[2] == bytes(count) and set(columns[3]) <= EVENT_TYPES.keys()
+    return versions and types and columns[4] == bytes(count) and max(columns[5]) < _DAYS_PLAIN
 
 
 def commit_text(salt: bytes, text: bytes) -> bytes:

@@ -88,6 +88,9 @@ def decode_bundle(bundle: bytes, width: int) -> list[bytes]:
         IntegrityFailure: not exactly ``width`` leaves of 120 bytes; facts name the first bad one.
     """
     step = _LENGTH.size + LEAF_BYTES
+    heads = (bundle[0::step], bundle[1::step])
+    if len(bundle) == width * step and heads == (bytes(width), bytes([LEAF_BYTES]) * width):
+        return [bundle[at : at + LEAF_BYTES] for at in range(_LENGTH.size, len(bundle), step)]
     leaves = []
     for place in range(width):
         framed = bundle[place * step : (place + 1) * step]

@@ -26,10 +26,10 @@ from vault.errors import LedgerCorrupt, ObjectMissing
 from vault.ledger import tiles
 from vault.ledger.checkpoint import Checkpoint, read_checkpoint
 from vault.ledger.frontier import TILE_WIDTH, Frontier, FullTile
-from vault.ledger.leaf import Leaf
+from vault.ledger.leaf import first_malformed
 from vault.ledger.reader import TileReader
 from vault.ledger.seal import EntrySealer
-from vault.ledger.tree import EMPTY_ROOT, hash_leaf, root_of
+from vault.ledger.tree import EMPTY_ROOT, hash_leaves
 from vault.ledger.verify_rows import RowCheck, RowCounts, known_checkpoints
 from vault.ports import LedgerSource
 
@@ -85,10 +85,10 @@ def verify(
             raise LedgerCorrupt(what="dropped-tail", first_bad_index=checkpoint.size)
     walk = _Walk(TileReader(source, checkpoint.size), {one.size: one for one in vouched})
     for bundle in range(-(-checkpoint.size // TILE_WIDTH)):
-        leaves = walk.leaves(bundle)
+        leaves, hashes = walk.leaves(bundle)
         if rows is not None:
-            rows.check(bundle * TILE_WIDTH, leaves)
-        walk.extend(leaves)
+            rows.check(bundle * TILE_WIDTH, leaves, hashes)
+        walk.extend(hashes)
         if progress is not None:
             progress(walk.frontier.size, checkpoint.size)
     walk.finish(checkpoint)
@@ -114,25 +114,32 @@ class _Walk:
     frontier: Frontier = field(default_factory=Frontier)
     vouched_size: int = 0
 
-    def leaves(self, bundle: int) -> list[bytes]:
-        """Return the leaves of a bundle, which are leaves and hash to their tile."""
+    def leaves(self, bundle: int) -> tuple[list[bytes], list[bytes]]:
+        """Return the leaves of a bundle, which are leaves, and their hashes, which are its tile."""
         first = bundle * TILE_WIDTH
         leaves = self._read(bundle, first)
-        for index, (leaf, expected) in enumerate(zip(leaves, self._tile(0, bundle), strict=True)):
-            try:
-                Leaf.decode(leaf)
-            except IntegrityFailure as err:
-                raise LedgerCorrupt(what="leaf", first_bad_index=first + index) from err
-            if hash_leaf(leaf) != expected:
-                raise LedgerCorrupt(what="leaf", first_bad_index=first + index)
-        return leaves
+        bad = first_malformed(leaves)
+        if bad is not None:
+            raise LedgerCorrupt(what="leaf", first_bad_index=first + bad)
+        hashes, tile = hash_leaves(leaves), self._tile(0, bundle)
+        if hashes != tile:
+            bad = next(i for i, one in enumerate(hashes) if one != tile[i])
+            raise LedgerCorrupt(what="leaf", first_bad_index=first + bad)
+        return leaves, hashes
 
-    def extend(self, leaves: Sequence[bytes]) -> None:
-        """Add leaves to the tree; compare the tiles above and the known roots on the way."""
-        for leaf in leaves:
-            for full in self.frontier.append(hash_leaf(leaf)):
-                self._check_above(full)
-            self._check_known()
+    def extend(self, hashes: Sequence[bytes]) -> None:
+        """Add a bundle to the tree; compare the tiles above and the known roots on the way."""
+        begin = self.frontier.size
+        done = 0
+        for size in sorted(one for one in self.known if begin < one < begin + len(hashes)):
+            self._grow(hashes[done : size - begin])
+            done = size - begin
+        self._grow(hashes[done:])
+
+    def _grow(self, hashes: Sequence[bytes]) -> None:
+        for full in self.frontier.extend(hashes):
+            self._check_above(full)
+        self._check_known()
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Compare the root."""
@@ -159,7 +166,7 @@ class _Walk:
     def _check_above(self, full: FullTile) -> None:
         """Compare the hash of a full tile with its place in the tile above."""
         above, place = divmod(full.index, TILE_WIDTH)
-        if self._tile(full.level + 1, above)[place] != root_of(full.hashes):
+        if self._tile(full.level + 1, above)[place] != full.root:
             start = full.index * TILE_WIDTH ** (full.level + 1)
             raise LedgerCorrupt(what="tile", level=full.level + 1, first_bad_index=start)
 

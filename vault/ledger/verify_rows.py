@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +22,6 @@ from vault.ledger.checkpoint import Checkpoint
 from vault.ledger.frontier import TILE_WIDTH
 from vault.ledger.leaf import Leaf
 from vault.ledger.seal import EntrySealer
-from vault.ledger.tree import hash_leaf
 from vault.tables import ledger_checkpoints, ledger_entries
 
 
@@ -53,7 +53,7 @@ class RowCheck:
     sealer: EntrySealer | None
     counts: RowCounts = field(default_factory=RowCounts)
 
-    def check(self, first: int, leaves: Sequence[bytes]) -> None:
+    def check(self, first: int, leaves: Sequence[bytes], hashes: Sequence[bytes]) -> None:
         """Compare the rows of the leaves from index ``first`` on.
 
         Raises:
@@ -68,9 +68,9 @@ class RowCheck:
         with self.database.read() as connection:
             rows = {row.seq: row for row in connection.execute(query)}
         self._warm({row.controller_id for row in rows.values()})
-        for index, leaf in enumerate(leaves, first):
+        for index, leaf, leaf_hash in zip(count(first), leaves, hashes, strict=False):
             row = rows.get(index)
-            if row is None or not _is_of(row, leaf):
+            if row is None or not _is_of(row, leaf, leaf_hash):
                 raise LedgerCorrupt(what="row", first_bad_index=index)
             self.counts.rows += 1
             self._check_text(row)
@@ -130,11 +130,13 @@ def known_checkpoints(database: Database) -> list[Checkpoint]:
         return [Checkpoint("", size, root) for size, root in connection.execute(query)]
 
 
-def _is_of(row: Any, leaf: bytes) -> bool:
+def _is_of(row: Any, leaf: bytes, leaf_hash: bytes) -> bool:
+    if (row.leaf, row.leaf_hash) != (leaf, leaf_hash):
+        return False
     read = Leaf.decode(leaf)
     on = row.happened_at.astimezone(UTC).date()
-    said = (row.leaf, row.leaf_hash, row.type, row.controller_id, on)
-    return bool(said == (leaf, hash_leaf(leaf), read.type, read.controller_id, read.day))
+    said = (row.type, row.controller_id, on)
+    return bool(said == (read.type, read.controller_id, read.day))
 
 
 def _says(row: Any, event: dict[str, Any]) -> bool:
