@@ -12,6 +12,7 @@ import typer
 
 from api import cli_audit, cli_campaign, cli_deposit, cli_erase, cli_people, cli_vault
 from api.cli_incident import app as incident_app
+from api.cli_keys import app as keys_app
 from api.version import program_version
 from core.scope import for_all_controllers
 
@@ -72,6 +73,7 @@ app.command()(cli_audit.audit)
 app.command()(cli_audit.receipts)
 app.add_typer(cli_erase.erase_app, name="erase")
 app.add_typer(cli_erase.hold_app, name="hold")
+app.add_typer(keys_app, name="keys")
 app.add_typer(incident_app, name="incident")
 
 

@@ -79,7 +79,7 @@ def doctor(settings: Settings) -> list[dict[str, str]]:
 
 def sweep(settings: Settings, tell: Told, *, trust_clock: bool) -> dict[str, Any]:
     """Run the sweep once, and finish what it began."""
-    with _opened(settings) as service:
+    with opened(settings) as service:
         report = service.sweep.run(tell, trust_clock=trust_clock)
         service.erase.resume_all()
     return asdict(report)
@@ -194,7 +194,7 @@ def _verified(report: VerifyReport) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Service]:
+def opened(settings: Settings) -> Iterator[Service]:
     """Open the vault for one command, with the threads that its work needs."""
     configure_logging()
     service = assemble(open_ports(settings), settings)

@@ -79,10 +79,14 @@ class Shredder:
     def migrate(self, controller_id: str, provider_uri: str) -> ShredOutcome:
         """Move a controller's key to another provider, as one epoch change that punctures nothing.
 
+        Idempotent: one that is there already is only finished, its older keys destroyed.
+
         Raises:
             KeyUnavailable: the provider is not among the settings; else like ``puncture``.
         """
-        return self._shred(controller_id, (), self.providers.at(provider_uri))
+        into = self.providers.at(provider_uri)
+        is_there = self._store.read(controller_id).provider_uri == into.uri
+        return self._shred(controller_id, (), None if is_there else into)
 
     def renew_epoch(self, controller_id: str) -> ShredOutcome:
         """Change the epoch and puncture nothing: no change that began before can end afterwards.
