@@ -122,6 +122,15 @@ class Keyring:
         with self._leaf(subject) as seed:
             return wrap.open_message(seed, label, subject, sealed, context=context)
 
+    def open_kept(self, subject: Subject, label: bytes, sealed: bytes) -> bytes:
+        """Open as ``open`` does; the leaf stays at hand as with ``seal_all``."""
+        with self._use(subject.controller_id) as cover:
+            seed = cover.kept_seed(subject.prefix, subject.index)
+            try:
+                return wrap.open_message(seed, label, subject, sealed)
+            finally:
+                wipe(seed)
+
     def mac(self, subject: Subject, label: bytes, message: bytes) -> bytes:
         """Return an HMAC under a leaf, 32 bytes: gone once the leaf is punctured."""
         with self._leaf(subject) as seed:

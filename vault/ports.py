@@ -202,6 +202,14 @@ class MessageKeys(Protocol):
         """
         ...
 
+    def open_kept(self, subject: Subject, label: bytes, sealed: bytes, /) -> bytes:
+        """Open what ``seal_all`` gave; cheaper for one after the other under one leaf.
+
+        Raises:
+            As ``open``.
+        """
+        ...
+
 
 class RetentionGate(Protocol):
     """Answers of ``retention`` that deposits and listens need."""

@@ -51,6 +51,9 @@ class FakeKeyring:
     def open(self, subject: Subject, label: bytes, sealed: bytes, *, context: bytes = b"") -> bytes:
         return wrap.open_message(self._seed(subject), label, subject, sealed, context=context)
 
+    def open_kept(self, subject: Subject, label: bytes, sealed: bytes) -> bytes:
+        return self.open(subject, label, sealed)
+
     def _seed(self, subject: Subject) -> bytes:
         controller_id = subject.controller_id
         cold = self.needs_warming and controller_id not in self.warmed

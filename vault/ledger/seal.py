@@ -180,7 +180,7 @@ class EntrySealer:
             LeaseLost, KeyUnavailable: no lease in force.
         """
         subject = text_subject(self.ledger_controller_id, entry_id, month)
-        clear = self.keyring.open(subject, labels.LEDGER_TEXT, sealed_text)
+        clear = self.keyring.open_kept(subject, labels.LEDGER_TEXT, sealed_text)
         salt, name_salt = clear[:SALT_BYTES], clear[SALT_BYTES : 2 * SALT_BYTES]
         start = 2 * SALT_BYTES + _NAME_LENGTH.size
         end = start + int.from_bytes(clear[start - _NAME_LENGTH.size : start], "big")
