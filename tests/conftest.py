@@ -271,6 +271,12 @@ def nginx() -> str:
 
 
 @pytest.fixture(scope="session")
+def promtool() -> str:
+    """Return the path of promtool, which reads Prometheus' rules and tries them."""
+    return need(lambda: real.require("promtool"))
+
+
+@pytest.fixture(scope="session")
 def curl() -> str:
     """Return the path of the curl program."""
     return need(lambda: real.require("curl"))
