@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from api.blob_watch import BlobWatch
 from api.errors import NotReady
 from api.figures import EVERY_S as FIGURES_EVERY_S
 from api.figures import Figures
@@ -57,6 +58,10 @@ class SweepJob:
         for failure in report.failures:
             log().warning("sweep-part-waits", facts={"part": failure})
 
+    def forget(self) -> None:
+        """Say nothing about overdue recordings: another process sweeps now."""
+        self.metrics.recordings_overdue.set(0)
+
 
 @dataclass(frozen=True)
 class AnchorJob:
@@ -90,10 +95,12 @@ class RecoveryJob:
     """Recovery on a timer: what a dead shredder left is found and finished."""
 
     recovery: Recovery
+    watch: BlobWatch
 
     def run(self) -> None:
         """Recover every controller; failures are in the log."""
         self.recovery.recover_all()
+        self.watch.run()
 
 
 @dataclass(frozen=True)
@@ -158,18 +165,14 @@ def scheduler_work(scheduler: Scheduler) -> Work:
 
 
 def scheduled(
-    sweep: Sweep, recovery: Recovery, settings: Settings, *, metrics: Metrics, lease: WorkLease
+    sweep: SweepJob, recovery: RecoveryJob, lease: WorkLease, *, sweep_every_s: int
 ) -> Scheduler:
     """Return the scheduler with its jobs, which run where the lease is held."""
-
-    def found_elsewhere() -> None:
-        metrics.recordings_overdue.set(0)  # what an earlier run here found is not news any more
-
-    sweeping = HeldJob(SweepJob(sweep, metrics), lease, found_elsewhere)
-    recovering = HeldJob(RecoveryJob(recovery), lease, elsewhere=lambda: None)
+    sweeping = HeldJob(sweep, lease, sweep.forget)
+    recovering = HeldJob(recovery, lease, recovery.watch.forget)
     return Scheduler(
         (
-            Every("sweep", sweeping, settings.sweep_every_s),
+            Every("sweep", sweeping, sweep_every_s),
             Every("recovery", recovering, RECOVERY_EVERY_S),
         )
     )

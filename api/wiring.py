@@ -13,7 +13,8 @@ from pathlib import Path
 
 from api import wiring_flows as flows
 from api.auth import Authenticator
-from api.background import readiness_checks, scheduled, watched_threads
+from api.background import RecoveryJob, SweepJob, readiness_checks, scheduled, watched_threads
+from api.blob_watch import BlobWatch
 from api.claims import TokenRules
 from api.console.login import CALLBACK
 from api.console.provider import Client, Provider
@@ -110,6 +111,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
     listening = flows.listening(watched, settings, core)
     ending = flows.ending(watched, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
+    recovering = RecoveryJob(core.recovery, BlobWatch(ports.database, ports.places, metrics))
     lease = WorkLease(ports.database, ports.clock, core.keyring.owner, "upkeep")
     windows = shared_windows(ports.database)
     authenticator = _authenticator(ports, settings, metrics, taking.deposit_keys)
@@ -128,7 +130,9 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         ),
         searches=searches,
         search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
-        scheduler=scheduled(ending.sweep, core.recovery, settings, metrics=metrics, lease=lease),
+        scheduler=scheduled(
+            SweepJob(ending.sweep, metrics), recovering, lease, sweep_every_s=settings.sweep_every_s
+        ),
         work_lease=lease,
         readiness=Readiness({}, metrics),
         **vars(core),
@@ -137,8 +141,14 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         **vars(entitling(ports, settings, core.ledger, listening.listen_accounts)),
         **vars(ending),
     )
-    metrics.watch_process(
-        lease_left_s=core.keyring.left_s, connections=partial(connections_taken, ports.database)
+    return _watched(service)
+
+
+def _watched(service: Service) -> Service:
+    """Let threads, readiness and figures look at what they are about."""
+    service.metrics.watch_process(
+        lease_left_s=service.keyring.left_s,
+        connections=partial(connections_taken, service.ports.database),
     )
     service.threads.watched.extend(watched_threads(service))
     service.readiness.checks.update(readiness_checks(service))

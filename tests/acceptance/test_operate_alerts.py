@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import yaml
 
+from api.figures import Figures
 from tests.composition import build_service, running_server
 
 ROOT: Final = Path(__file__).parents[2]
@@ -123,6 +124,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     made.service.metrics.thread_failures.labels("leases")
     made.service.metrics.blob_place_age_seconds.labels("0").set(0)
     with running_server(made.service) as address:
+        made.service.work_lease.renew()
+        Figures(made.service.ports.database, made.service.ledger, made.service.metrics).refresh()
         httpx2.get(f"{address}/readyz").raise_for_status()
         text = httpx2.get(f"{address}/metrics").text
     found: dict[str, set[str]] = {}

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from api import figures
 from api.background import HeldJob
+from api.blob_watch import BlobWatch
 from api.figures import Figures
 from api.metrics import Metrics
 from api.roles import ROLES, WORK
@@ -191,6 +192,26 @@ def test_an_api_process_ends_nothing(tmp_path: Path) -> None:
     names = {one.name for one in made.service.threads.watched}
     assert names.isdisjoint({"scheduler", "work-lease", "erasures", "anchor"})
     assert {"leases", "lease-ends", "sequencer", "attempts", "figures"} <= names
+    made.service.ports.database.close()
+
+
+def test_a_place_that_lacks_a_blob_grows_old_until_it_is_filled(tmp_path: Path) -> None:
+    made = build_service(tmp_path)
+    metrics, places = made.service.metrics, made.service.ports.places
+    watch = BlobWatch(made.service.ports.database, places, metrics)
+    watch.run()
+    name = "oubliette_blob_place_age_seconds"
+    assert [figure(metrics, name, place=place) for place in "01"] == [0, 0]
+    hidden = tmp_path / "data" / "blobs-2"
+    hidden.rename(tmp_path / "hidden")
+    watch.run()
+    watch._lacks_since_s[1] -= 50
+    watch.run()  # the age counts from the first look that missed it
+    assert figure(metrics, name, place="0") == 0
+    assert figure(metrics, name, place="1") >= 50
+    (tmp_path / "hidden").rename(hidden)
+    watch.run()
+    assert figure(metrics, name, place="1") == 0
     made.service.ports.database.close()
 
 
