@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from retention import certificate_limits
+from vault.ledger.anchor import NO_ANCHOR, PENDING
 
 _IDS_SHOWN: Final = 20
 
@@ -30,6 +31,7 @@ class _Language:
     external_until: str
     external_none: str
     anchor_none: str
+    anchor_pending: str
 
 
 _FRENCH: Final = _Language(
@@ -95,6 +97,9 @@ externe deviné.""",
     anchor_none="""\
 aucun (anchor: none) ; la remise en place d'une copie de la machine entière
 ne se verrait pas""",
+    anchor_pending="""\
+{anchor}, en attente (anchor: pending) : aucune copie du registre n'y
+couvrait encore cette entrée à la signature ; toute copie ultérieure la couvre""",
 )
 
 _ENGLISH: Final = _Language(
@@ -159,6 +164,9 @@ against it.""",
     external_none="No external id can be tested in an old copy.",
     anchor_none="""\
 none (anchor: none); a copy of the whole machine put back would not be noticed""",
+    anchor_pending="""\
+{anchor}, awaited (anchor: pending): no copy of the ledger there covered this
+entry when this was signed; every later copy does""",
 )
 
 
@@ -194,8 +202,16 @@ def _said(words: _Language, facts: Mapping[str, Any]) -> str:
         uploads=words.uploads.format(uploads=uploads) if uploads else "",
         external=words.external_none if day is None else words.external_until.format(day=day),
         entry=facts["entry"]["id"],
-        anchor=words.anchor_none if facts["anchor"] == "none" else facts["anchor"],
+        anchor=_anchor(words, facts["anchor"]),
     )
+
+
+def _anchor(words: _Language, anchor: str) -> str:
+    if anchor == NO_ANCHOR:
+        return words.anchor_none
+    if anchor.startswith(PENDING):
+        return words.anchor_pending.format(anchor=anchor.removeprefix(PENDING))
+    return anchor
 
 
 def _listed(words: _Language, facts: Mapping[str, Any]) -> str:

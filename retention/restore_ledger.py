@@ -19,6 +19,7 @@ from core.errors import IntegrityFailure
 from keys.errors import LeafPunctured
 from retention.errors import RestoreRefused
 from vault.errors import LedgerCorrupt
+from vault.ledger.anchor import NO_ANCHOR, Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event, system_actor
 from vault.ledger.frontier import Frontier
@@ -30,22 +31,30 @@ from vault.tables import ledger_entries
 _PAGE_ROWS: Final = 1_000
 
 
-def bring_forward(database: Database, ledger: Ledger, sequencer: Sequencer) -> None:
+def bring_forward(
+    database: Database,
+    ledger: Ledger,
+    sequencer: Sequencer,
+    anchoring: Anchoring | None = None,
+) -> None:
     """Make files and database one ledger again, and order what waits.
+
+    What is written anew must begin with the last checkpoint that ``anchoring`` knows.
 
     Raises:
         RestoreRefused: they tell two histories, or the files are damaged; nothing was changed.
         LedgerUnavailable, StoreUnavailable, DatabaseUnavailable: run again.
     """
     try:
-        rewritten = _rewrite_files(database, ledger, sequencer)
+        rewritten = _rewrite_files(database, ledger, sequencer, anchoring)
         sequencer.check()
         order_all(sequencer)
     except (LedgerCorrupt, IntegrityFailure) as err:
         raise RestoreRefused(why=err.code, what=str(err.facts.get("what", ""))) from err
     if rewritten is not None:
         ledger.prepare()
-        ledger.append_alone(_restored(ledger, *rewritten))
+        anchor = NO_ANCHOR if anchoring is None else anchoring.told()
+        ledger.append_alone(_restored(ledger, *rewritten, anchor))
         order_all(sequencer)
 
 
@@ -56,7 +65,7 @@ def order_all(sequencer: Sequencer) -> None:
 
 
 def _rewrite_files(
-    database: Database, ledger: Ledger, sequencer: Sequencer
+    database: Database, ledger: Ledger, sequencer: Sequencer, anchoring: Anchoring | None
 ) -> tuple[int, int] | None:
     """Write files that are behind; returns the sizes before and after, None when they were not."""
     published = sequencer.publisher.published()
@@ -67,8 +76,21 @@ def _rewrite_files(
         return None
     if published is not None and _root_at(database, size) != published.checkpoint.root_hash:
         raise RestoreRefused(why="ledger-corrupt", what="two-histories")
+    _check_anchored(database, known.size, anchoring)
     rebuild = Rebuild(database, sequencer.store, ledger)
     return size, rebuild.republish(sequencer.publisher)
+
+
+def _check_anchored(database: Database, size: int, anchoring: Anchoring | None) -> None:
+    """Refuse rows that do not hold the last anchored checkpoint, before any file is written."""
+    anchored = None if anchoring is None else anchoring.last_known()
+    if anchored is None:
+        return
+    checkpoint = anchored.checkpoint
+    if size < checkpoint.size:
+        raise LedgerCorrupt(what="anchor-ahead", first_bad_index=size)
+    if _root_at(database, checkpoint.size) != checkpoint.root_hash:
+        raise LedgerCorrupt(what="anchor-fork", first_bad_index=0)
 
 
 def _root_at(database: Database, size: int) -> bytes:
@@ -85,13 +107,31 @@ def _root_at(database: Database, size: int) -> bytes:
     return frontier.root()
 
 
-def _restored(ledger: Ledger, before: int, after: int) -> Event:
+def _restored(ledger: Ledger, before: int, after: int, anchor: str) -> Event:
     return Event(
         type="ledger-restored",
         actor=system_actor(ledger.ledger_controller_id, "restore"),
         controller_id=ledger.ledger_controller_id,
         outcome="rewritten",
-        facts={"files_size": before, "database_size": after, "anchor": "none"},
+        facts={"files_size": before, "database_size": after, "anchor": anchor},
+    )
+
+
+def say_restored(ledger: Ledger, size: int, anchor: str) -> None:
+    """Tell the ledger that its own files were lost and a backup's copy is what goes on.
+
+    Raises:
+        LedgerUnavailable, LedgerCorrupt: run again.
+    """
+    ledger.prepare()
+    ledger.append_alone(
+        Event(
+            type="ledger-restored",
+            actor=system_actor(ledger.ledger_controller_id, "restore"),
+            controller_id=ledger.ledger_controller_id,
+            outcome="from-backup",
+            facts={"files_size": size, "anchor": anchor},
+        )
     )
 
 

@@ -239,7 +239,7 @@ def test_the_anchor_down_for_a_day(kit: LedgerKit, tmp_path: Path) -> None:
         assert down.run_once() is None
         kit.ledger.prepare(kit.controller_id)
     assert len(told) == 24
-    assert down.covering(0) == "none"
+    assert down.covering(0) == f"pending {down.uri}"
     assert anchoring.run_once() == 24
     assert len(list(folder.keys(""))) == 1
 

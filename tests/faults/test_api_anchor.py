@@ -170,7 +170,8 @@ def test_the_anchor_down_stops_nothing_and_is_told(tmp_path: Path) -> None:
         kept = talk.deposit("call-1").json()["id"]
         assert talk.listen(kept).status_code == 201
         text = talk.erase(kept)
-        assert verify_certificate(text, talk.made.service.ports.signer.vkey).anchor == "none"
+        facts = verify_certificate(text, talk.made.service.ports.signer.vkey)
+        assert facts.anchor == f"pending file://{tmp_path / 'outside'}"
         assert until(lambda: talk.figure("oubliette_anchor_behind"), lambda one: one > 0) > 0
         assert talk.figure("oubliette_ledger_alarm") == 0
         assert talk.client.get("/readyz").status_code == 200

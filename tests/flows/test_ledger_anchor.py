@@ -13,11 +13,14 @@ import sqlalchemy as sa
 
 from core.db import Database
 from keys.signing import NoteSigner
+from retention.errors import RestoreRefused
+from retention.restore_ledger import bring_forward
 from tests.fakes.ledger_kit import LedgerKit, make_kit
 from tests.fakes.object_store import MemoryStore
 from vault.errors import LedgerCorrupt, ObjectExists, StoreUnavailable
 from vault.ledger.anchor import NO_ANCHOR, RETRY_AFTER_S, Anchoring
 from vault.ledger.checkpoint import read_checkpoint, sign_checkpoint
+from vault.ledger.tree import root_of
 from vault.tables import ledger_checkpoints, ledger_entries
 
 
@@ -128,12 +131,12 @@ def test_an_entry_is_said_to_be_anchored_only_when_it_is(
     made = anchoring(kit, anchor)
     kit.grow_to(9)
     anchor.down = True
-    assert made.covering(8) == NO_ANCHOR
+    assert made.covering(8) == "pending memory:anchor"
     anchor.down = False
-    assert made.covering(8) == NO_ANCHOR, "it has just failed"
+    assert made.covering(8) == "pending memory:anchor", "it has just failed"
     kit.clock.advance(RETRY_AFTER_S + 1)
     assert made.covering(8) == "memory:anchor"
-    assert made.covering(9) == NO_ANCHOR
+    assert made.covering(9) == "pending memory:anchor"
 
 
 def test_a_day_without_the_anchor_is_survived_reported_and_made_up(
@@ -286,3 +289,47 @@ def test_an_anchor_that_is_down_at_start_leaves_the_note(
     known = made.last_known()
     assert known is not None
     assert known.checkpoint.size == 10
+
+
+def test_files_written_anew_after_a_loss_name_the_anchor_that_they_extend(
+    kit: LedgerKit, anchor: MemoryAnchor
+) -> None:
+    made = anchoring(kit, anchor)
+    kit.grow_to(9)
+    assert made.run_once() == 9
+    kit.grow_to(12)
+    objects(kit).clear()
+    bring_forward(kit.database, kit.ledger, kit.sequencer, made)
+    told = kit.ledger.open_event(kit.rows()[-1].id)
+    assert (told["type"], told["facts"]["database_size"]) == ("ledger-restored", 12)
+    assert told["facts"]["anchor"].startswith("memory:anchor 9 ")
+    made.check()
+    assert not kit.ledger.alarm.sounding
+
+
+def test_files_are_not_written_anew_from_rows_behind_the_anchor(
+    kit: LedgerKit, anchor: MemoryAnchor
+) -> None:
+    made = anchoring(kit, anchor)
+    kit.grow_to(12)
+    assert made.run_once() == 12
+    drop_tail(kit, 9, {})
+    with kit.database.transaction() as connection:
+        connection.execute(
+            ledger_checkpoints.insert().values(
+                size=9,
+                root_hash=_root_of_rows(kit),
+                created_at=kit.clock.now(),
+                published_at=kit.clock.now(),
+            )
+        )
+    with pytest.raises(RestoreRefused) as caught:
+        bring_forward(kit.database, kit.ledger, kit.sequencer, made)
+    assert caught.value.facts["what"] == "anchor-ahead"
+    assert objects(kit) == {}
+    bring_forward(kit.database, kit.ledger, kit.sequencer)  # control: nobody would have known
+    assert kit.ledger.open_event(kit.rows()[-1].id)["facts"]["anchor"] == NO_ANCHOR
+
+
+def _root_of_rows(kit: LedgerKit) -> bytes:
+    return root_of([row.leaf_hash for row in kit.rows()])

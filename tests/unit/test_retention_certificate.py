@@ -117,6 +117,15 @@ def test_it_says_in_two_languages_what_was_done_and_what_was_not(signer: NoteSig
     assert "légalement effac" not in text.lower()
 
 
+def test_an_anchor_that_does_not_hold_it_yet_is_said_to_be_awaited(signer: NoteSigner) -> None:
+    text = write(facts_of(signer, anchor="pending s3://far/away"))
+    assert "s3://far/away, awaited (anchor: pending)" in text
+    assert "s3://far/away, en attente (anchor: pending)" in text
+    assert "anchor: none" not in text
+    held = write(facts_of(signer, anchor="s3://far/away"))
+    assert "Outside anchor: s3://far/away.\n" in held
+
+
 def test_a_provider_without_a_limit_leaves_no_empty_line(signer: NoteSigner) -> None:
     text = write(facts_of(signer, limits=[]))
     assert "\n-\n" not in text

@@ -27,7 +27,7 @@ from typing import Final
 from core.errors import IntegrityFailure
 from core.ports import Clock
 from vault.errors import LedgerCorrupt, ObjectExists, ObjectMissing, StoreUnavailable
-from vault.ledger.checkpoint import Checkpoint, Published, read_checkpoint
+from vault.ledger.checkpoint import Checkpoint, Published, read_checkpoint, write_hash
 from vault.ledger.reader import StoreSource, TileReader, trusted_frontier
 from vault.ledger.rows import published_after
 from vault.ledger.sequence import Sequencer
@@ -37,6 +37,7 @@ from vault.ports import AnchorStore, ObjectStore
 NOTE_KEY: Final = "anchored"
 RETRY_AFTER_S: Final = 30.0
 NO_ANCHOR: Final = "none"
+PENDING: Final = "pending "
 
 
 def _ignore(error: Exception) -> None:
@@ -96,6 +97,19 @@ class Anchoring:
         known = [one for one in (self.anchored(), self._from_anchor()) if one is not None]
         return max(known, key=lambda one: one.checkpoint.size, default=None)
 
+    def told(self) -> str:
+        """Return where and what was anchored last: ``none``, or address, size and root.
+
+        Raises:
+            StoreUnavailable: the note cannot be read.
+        """
+        if self.store is None:
+            return NO_ANCHOR
+        known = self.last_known()
+        if known is None:
+            return f"{self.uri} 0"
+        return f"{self.uri} {known.checkpoint.size} {write_hash(known.checkpoint.root_hash)}"
+
     def check(self) -> None:
         """Sound the alarm unless the published ledger begins with the last anchored one.
 
@@ -123,9 +137,12 @@ class Anchoring:
                 return None
 
     def covering(self, index: int) -> str:
-        """Return the anchor's name once it holds a checkpoint over an entry, else ``none``.
+        """Return the anchor's name once it holds a checkpoint over an entry, else the truth.
 
         Tries to anchor first, unless the anchor has just failed.
+
+        Returns:
+            ``none`` without an anchor; ``pending <name>`` when it holds no such copy yet.
         """
         if self.store is None:
             return NO_ANCHOR
@@ -135,7 +152,7 @@ class Anchoring:
             self._try_again()
             if self._covers(index):
                 return self.uri
-        return NO_ANCHOR
+        return PENDING + self.uri
 
     def _try_again(self) -> None:
         now_s = self.clock.boottime_s()
