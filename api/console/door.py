@@ -20,6 +20,7 @@ from api.errors import CsrfRefused
 
 SESSION_COOKIE: Final = "__Host-oubliette-session"
 LOG_IN_COOKIE: Final = "__Host-oubliette-log-in"
+LANGUAGE_COOKIE: Final = "__Host-oubliette-language"
 TOKEN_HEADER: Final = "oubliette-csrf"  # noqa: S105 - the name of a header field
 READING: Final = frozenset({"GET", "HEAD"})
 

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from api.console.door import (
+    LANGUAGE_COOKIE,
     LOG_IN_COOKIE,
     SESSION_COOKIE,
     check_same_origin,
@@ -36,9 +37,31 @@ from core.scope import narrow
 
 HOME: Final = "/console"
 STEP_UP_AGE_S: Final = 300
+LANGUAGE_S: Final = 31_536_000
 CODE_MAX_CHARACTERS: Final = 2_048
 _ANSWER: Final = frozenset({"code", "state", "iss", "error"})
 Endpoint = Callable[[Request], Response]
+
+
+def remembering_language(endpoint: Endpoint) -> Endpoint:
+    """Let the browser keep the language that an address asks for."""
+
+    @wraps(endpoint)
+    def answered(request: Request) -> Response:
+        answer = endpoint(request)
+        if "lang" in request.query_params:
+            answer.set_cookie(
+                LANGUAGE_COOKIE,
+                _language(request),
+                max_age=LANGUAGE_S,
+                path="/",
+                secure=True,
+                httponly=True,
+                samesite="lax",
+            )
+        return answer
+
+    return answered
 
 
 def told_as_page(endpoint: Endpoint) -> Endpoint:
@@ -57,6 +80,7 @@ def told_as_page(endpoint: Endpoint) -> Endpoint:
     return answered
 
 
+@remembering_language
 @told_as_page
 def home(request: Request) -> Response:
     """Show the console, or how to log in."""
@@ -90,7 +114,7 @@ def login(request: Request) -> Response:
         max_age_s=STEP_UP_AGE_S if step_up else sessions.rules.max_s,
         recording_id=request.query_params.get("recording", ""),
     )
-    acr_values = " ".join(getattr(service.settings, "oidc_step_up_acr", ())) if step_up else ""
+    acr_values = " ".join(service.settings.oidc_step_up_acr) if step_up else ""
     where = sessions.provider.authorization_url(begun.request(acr_values=acr_values))
     answer = RedirectResponse(where, HTTPStatus.SEE_OTHER)
     answer.set_cookie(
@@ -185,7 +209,7 @@ def _file(request: Request, *, name: str) -> Response:
 
 
 def _language(request: Request) -> Language:
-    asked = request.query_params.get("lang", "")
+    asked = request.query_params.get("lang", "") or request.cookies.get(LANGUAGE_COOKIE, "")
     return language_of(asked, request.headers.get("accept-language", ""))
 
 

@@ -32,7 +32,7 @@ def provider(oidc_provider: dict[str, str], servers: Servers) -> Provider:
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[ConsoleRoom]:
     folder = tmp_path_factory.mktemp("console")
-    with open_console_room(folder, *provider, SESSION_REFRESH_S="1") as opened:
+    with open_console_room(folder, *provider, settings={"SESSION_REFRESH_S": "1"}) as opened:
         yield opened
 
 
@@ -175,7 +175,7 @@ def test_a_client_with_a_secret_logs_people_in_too(tmp_path: Path, provider: Pro
     secret = "vault-console-secret-for-development-only"
     settings = {"OIDC_CLIENT_ID": "vault-console", "OIDC_CLIENT_SECRET": secret}
     with (
-        open_console_room(tmp_path, *provider, **settings) as room,
+        open_console_room(tmp_path, *provider, settings=settings) as room,
         Visitor(room.url) as visitor,
     ):
         visitor.log_in("quinn-qm")
@@ -185,7 +185,7 @@ def test_a_client_with_a_secret_logs_people_in_too(tmp_path: Path, provider: Pro
 def test_a_wrong_secret_logs_nobody_in(tmp_path: Path, provider: Provider) -> None:
     settings = {"OIDC_CLIENT_ID": "vault-console", "OIDC_CLIENT_SECRET": "another one"}
     with (
-        open_console_room(tmp_path, *provider, empty=True, **settings) as room,
+        open_console_room(tmp_path, *provider, empty=True, settings=settings) as room,
         Visitor(room.url) as visitor,
     ):
         answer = visitor.log_in("quinn-qm")

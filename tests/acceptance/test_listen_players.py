@@ -5,12 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import httpx2
 import pytest
 
-from tests.composition import free_port
+from tests.fakes.chromium import Browser, open_browser
 from tests.fakes.listening_room import REASON, Room, open_room, wav
 
 HOUR_S: Final = 3_600
@@ -65,69 +64,17 @@ def test_curl_plays_the_hour_and_seeks_in_it(room: Room, curl: str, tmp_path: Pa
     assert f"content-length: {len(room.body)}" in head.lower()
 
 
-class Browser:
-    """A headless Chromium behind its own driver, spoken to in plain WebDriver."""
-
-    def __init__(self, chromium: str, driver_url: str) -> None:
-        self._driver = httpx2.Client(base_url=driver_url, timeout=90)
-        arguments = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--no-first-run",
-            "--mute-audio",
-            "--autoplay-policy=no-user-gesture-required",
-        ]
-        options = {"binary": chromium, "args": arguments}
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-        session = self._call("/session", **wanted)
-        self._session = f"/session/{session['sessionId']}"
-        self._call(f"{self._session}/timeouts", script=80_000)
-
-    def open(self, url: str) -> None:
-        """Show a page, its own content policy aside: the script below stands for a console."""
-        bypass = {"cmd": "Page.setBypassCSP", "params": {"enabled": True}}
-        self._call(f"{self._session}/goog/cdp/execute", **bypass)
-        self._call(f"{self._session}/url", url=url)
-
-    def run(self, script: str, *arguments: str) -> Any:
-        return self._call(f"{self._session}/execute/async", script=script, args=list(arguments))
-
-    def close(self) -> None:
-        self._driver.delete(self._session)
-        self._driver.close()
-
-    def _call(self, path: str, **body: Any) -> Any:
-        answer = self._driver.post(path, json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["value"]
-
-
 @pytest.fixture
 def browser(chromium: tuple[str, str]) -> Iterator[Browser]:
-    port = free_port()
-    driver = subprocess.Popen(
-        [chromium[1], f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    transport = httpx2.HTTPTransport(retries=8)
-    with httpx2.Client(transport=transport, timeout=20) as probe:
-        assert probe.get(f"{url}/status").status_code == 200
-    opened = Browser(chromium[0], url)
-    yield opened
-    opened.close()
-    driver.terminate()
-    driver.wait()
+    with open_browser(*chromium) as opened:
+        yield opened
 
 
 @pytest.mark.needs_browser
 def test_chromium_plays_and_seeks_the_hour_with_its_cookie_alone(
     room: Room, browser: Browser
 ) -> None:
-    browser.open(f"{room.url}/healthz")
+    browser.open(f"{room.url}/healthz", bypass_policy=True)
     path = f"/v1/recordings/{room.recording_id}/listens"
     played = browser.run(PLAY, path, room.made.token("quality-manager"), REASON)
     assert played.get("status") == 201, played

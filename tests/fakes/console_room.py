@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +82,7 @@ def open_console_room(
     *,
     body: bytes = b"",
     empty: bool = False,
-    **settings: str,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[ConsoleRoom]:
     """Serve a vault with one open campaign and one recording.
 
@@ -92,20 +92,45 @@ def open_console_room(
         issuer: its address.
         body: of the recording.
         empty: nobody logs in and nothing is deposited.
-        **settings: changes, names without prefix.
+        settings: changes, names without prefix.
     """
     given = {"OIDC_ISSUER": issuer, "OIDC_CLIENT_ID": "vault-ui"}
-    given |= {"OIDC_STEP_UP_ACR": "urn:mfa"} | settings
+    given |= {"OIDC_STEP_UP_ACR": "urn:mfa"} | dict(settings or {})
     made = build_service(folder, settings=given)
     with running_server(made.service) as url:
         room = ConsoleRoom(made, url, issuer, users, body or wav(SECONDS))
         yield replace(room, recording_id="" if empty else _deposited(room))
 
 
+def _let_officer_work(room: ConsoleRoom, admin: Visitor) -> None:
+    """Give the officer a grant; that wants a second person."""
+    admin.log_in("ada-admin", "/console/login?step_up=1")
+    asked = {
+        "subject": "dan-dpo",
+        "company": "acme",
+        "role": "dpo",
+        "campaign": "*",
+        "purposes": ["legal-claim"],
+        "reason": "Officer of this controller",
+    }
+    wanted = admin.api("POST", "/v1/grants", json=asked)
+    assert wanted.json().get("code") == "approval-required", wanted.text
+    with Visitor(room.url) as second:
+        second.log_in("amy-admin", "/console/login?step_up=1")
+        said = {"verdict": "approve", "reason": "Known to me in person"}
+        where = f"/v1/approvals/{wanted.json()['approval_id']}/decision"
+        decided = second.api("POST", where, json=said)
+        assert decided.status_code in {200, 201, 204}, decided.text
+    given = admin.api("POST", "/v1/grants", json=asked)
+    assert given.status_code == 201, given.text
+
+
 def _deposited(room: ConsoleRoom) -> str:
     with Visitor(room.url) as admin, Visitor(room.url) as officer:
         admin.log_in("ada-admin")
         officer.log_in("dan-dpo")
+        if room.made.settings.grants == "required":
+            _let_officer_work(room, admin)
         asked = {"slug": CAMPAIGN, "name": "Campaign one"}
         made = admin.api("POST", "/v1/campaigns", json=asked)
         assert made.status_code == 201, made.text

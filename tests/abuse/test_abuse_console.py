@@ -1,0 +1,587 @@
+"""What will be tried on the browser's log-in and session, each ending in a clear answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from api.console.door import origin_of
+from api.console.login import LogIn
+from api.console.words import WORDS, language_of
+from api.documents import HttpDocuments
+from api.errors import CsrfRefused, LogInFailed
+from core.clock import SystemClock
+from tests.fakes.false_provider import FalseProvider, FalseRoom, open_false_room
+from tests.fakes.tokens import AUDIENCE, ISSUER
+from tests.fakes.visitor import LOG_IN, SESSION, Visitor
+
+EVIL: Final = "https://evil.example"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FalseRoom]:
+    with open_false_room(tmp_path_factory.mktemp("false")) as room:
+        yield room
+
+
+@pytest.fixture
+def room(opened: FalseRoom) -> FalseRoom:
+    fresh = FalseProvider(clock=opened.provider.clock)
+    for name in ("down", "refuses", "document", "says", "header", "raw"):
+        setattr(opened.provider, name, getattr(fresh, name))
+    provider = opened.made.service.browser_sessions.provider
+    assert provider is not None
+    provider._endpoints = None
+    provider._asked_s = float("-inf")
+    return opened
+
+
+@pytest.fixture
+def visitor(room: FalseRoom) -> Iterator[Visitor]:
+    with Visitor(room.url) as someone:
+        yield someone
+
+
+def answer_of(room: FalseRoom, visitor: Visitor, **changes: str | None) -> str:
+    """Begin a log-in and let the provider agree; return the address it answers at."""
+    began = visitor.get("/console/login")
+    assert began.status_code == 303, began.text
+    return room.provider.agree(began.headers["location"], **changes)
+
+
+def log_in(room: FalseRoom, visitor: Visitor) -> httpx2.Response:
+    return visitor.get(answer_of(room, visitor))
+
+
+def assert_out(answer: httpx2.Response, visitor: Visitor, reason: str) -> None:
+    assert answer.status_code == 401, answer.text
+    assert reason in answer.text
+    assert SESSION not in visitor.jar
+    assert visitor.get("/v1/recordings").status_code == 401
+
+
+def test_control_an_honest_log_in_succeeds(room: FalseRoom, visitor: Visitor) -> None:
+    assert log_in(room, visitor).status_code == 200
+    assert visitor.api("GET", "/v1/recordings").status_code == 200
+
+
+def test_log_in_csrf(room: FalseRoom, visitor: Visitor) -> None:
+    with Visitor(room.url) as attacker:
+        planted = answer_of(room, attacker)
+    assert_out(visitor.get(planted), visitor, "log-in-failed not-begun-here")
+    visitor.get("/console/login")
+    assert_out(visitor.get(planted), visitor, "log-in-failed state")
+
+
+def test_session_fixation(room: FalseRoom, visitor: Visitor) -> None:
+    planted = "A" * 43
+    visitor.jar[SESSION] = planted
+    log_in(room, visitor)
+    assert visitor.jar[SESSION] != planted
+    fixed = visitor.get("/v1/recordings", headers={"Cookie": f"{SESSION}={planted}"})
+    assert fixed.status_code == 401
+
+
+def test_code_replay(room: FalseRoom, visitor: Visitor) -> None:
+    where = answer_of(room, visitor)
+    begun = visitor.jar[LOG_IN]
+    assert visitor.get(where).status_code == 200
+    with Visitor(room.url) as thief:
+        thief.jar[LOG_IN] = begun  # and even with the cookie of the log-in
+        assert_out(thief.get(where), thief, "log-in-failed used-before")
+        visitor.api("POST", "/console/logout")
+        assert_out(thief.get(where), thief, "log-in-failed code")
+
+
+def test_one_code_in_two_requests_at_once_makes_one_session(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    where = answer_of(room, visitor)
+    cookie = {"Cookie": f"{LOG_IN}={visitor.jar[LOG_IN]}"}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: httpx2.get(where, headers=cookie).status_code, range(4)))
+    assert sorted(found) == [200, 401, 401, 401]
+
+
+@pytest.mark.parametrize("state", ["", "another", None, "é", "x" * 5000])
+def test_state_mismatch(room: FalseRoom, visitor: Visitor, state: str | None) -> None:
+    assert_out(visitor.get(answer_of(room, visitor, state=state)), visitor, "log-in-failed state")
+
+
+@pytest.mark.parametrize("nonce", ["another", None, 7, ["x"]])
+def test_nonce_mismatch(room: FalseRoom, visitor: Visitor, nonce: object) -> None:
+    room.provider.says["nonce"] = nonce
+    assert_out(log_in(room, visitor), visitor, "log-in-failed nonce")
+
+
+@pytest.mark.parametrize("named", [EVIL, "", ISSUER + "/", None])
+def test_mixed_up_issuer(room: FalseRoom, visitor: Visitor, named: str | None) -> None:
+    where = answer_of(room, visitor, iss=named)
+    before = len(room.provider.forms)
+    assert_out(visitor.get(where), visitor, "log-in-failed issuer")
+    assert len(room.provider.forms) == before  # the code was shown to nobody
+
+
+def test_an_issuer_that_does_not_promise_to_name_itself_need_not(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    room.provider.document["authorization_response_iss_parameter_supported"] = False
+    assert visitor.get(answer_of(room, visitor, iss=None)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["code", "state", "iss"])
+def test_a_parameter_given_twice(room: FalseRoom, visitor: Visitor, name: str) -> None:
+    where = answer_of(room, visitor) + f"&{name}=x"
+    assert_out(visitor.get(where), visitor, "log-in-failed repeated")
+
+
+@pytest.mark.parametrize("code", [None, "", "x" * 3000])
+def test_a_code_that_is_none(room: FalseRoom, visitor: Visitor, code: str | None) -> None:
+    assert_out(visitor.get(answer_of(room, visitor, code=code)), visitor, "log-in-failed code")
+
+
+def test_what_the_issuer_says_of_its_refusal_is_not_repeated(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    script = "<script>alert(1)</script>"
+    where = answer_of(room, visitor, code=None, error="access_denied", error_description=script)
+    answer = visitor.get(where)
+    assert_out(answer, visitor, "log-in-failed refused-by-issuer")
+    assert "alert" not in answer.text
+
+
+def test_a_log_in_begun_too_long_ago(room: FalseRoom, visitor: Visitor) -> None:
+    where = answer_of(room, visitor)
+    room.provider.clock.forward(601)
+    assert_out(visitor.get(where), visitor, "log-in-failed too-late")
+
+
+@pytest.mark.parametrize(
+    ("claims", "header"),
+    [
+        ({"aud": "another-client"}, {}),
+        ({"aud": ["vault-ui", "another-client"]}, {}),
+        ({"aud": AUDIENCE}, {}),
+        ({"azp": "another-client"}, {}),
+        ({"iss": EVIL}, {}),
+        ({"exp": 1}, {}),
+        ({"sub": ""}, {}),
+        ({"controller": "somebody-else"}, {}),
+        ({"typ": "Refresh"}, {}),
+        ({}, {"alg": "none"}),
+        ({}, {"alg": "HS256"}),
+        ({}, {"kid": "unheard-of"}),
+        ({}, {"typ": "at+jwt"}),
+        ({}, {"jku": EVIL}),
+    ],
+)
+def test_an_id_token_that_is_not_for_us(
+    room: FalseRoom, visitor: Visitor, claims: dict[str, Any], header: dict[str, Any]
+) -> None:
+    room.provider.says |= claims
+    room.provider.header |= header
+    assert_out(log_in(room, visitor), visitor, "unauthenticated")
+
+
+@pytest.mark.parametrize("auth_time", [None, 1, "now", True])
+def test_an_authentication_of_unknown_or_great_age(
+    room: FalseRoom, visitor: Visitor, auth_time: object
+) -> None:
+    room.provider.says["auth_time"] = auth_time
+    assert_out(log_in(room, visitor), visitor, "log-in-failed auth-time")
+
+
+def test_a_machine_cannot_log_in(room: FalseRoom, visitor: Visitor) -> None:
+    room.provider.says["roles"] = ["intake"]
+    assert_out(log_in(room, visitor), visitor, "log-in-failed not-a-person")
+
+
+def test_an_id_token_is_no_access_token(room: FalseRoom, visitor: Visitor) -> None:
+    token = room.provider.id_token("x")
+    answer = visitor.get("/v1/recordings", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+
+
+def test_the_provider_is_down(room: FalseRoom, visitor: Visitor) -> None:
+    room.provider.down = True
+    assert visitor.get("/console/login").status_code == 503
+    assert visitor.get("/console").status_code == 200
+    room.provider.down = False
+    room.made.service.browser_sessions.provider._asked_s -= 60  # type: ignore[union-attr]
+    where = answer_of(room, visitor)
+    room.provider.down = True
+    answer = visitor.get(where)
+    assert answer.status_code == 503
+    assert "issuer-unavailable" in answer.text
+    assert SESSION not in visitor.jar
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [(500, b"{}"), (302, b""), (200, b"no json"), (200, b'{"id_token": 7}'), (200, b"{}" + b" {}")],
+)
+def test_a_token_endpoint_that_talks_nonsense(
+    room: FalseRoom, visitor: Visitor, raw: tuple[int, bytes]
+) -> None:
+    room.provider.raw = raw
+    answer = log_in(room, visitor)
+    assert answer.status_code == 503
+    assert SESSION not in visitor.jar
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token_endpoint": f"{EVIL}/token"},
+        {"authorization_endpoint": f"{EVIL}/auth"},
+        {"token_endpoint": "http://login.example.test/token"},
+        {"authorization_endpoint": "https://login.example.test/auth?client_id=other"},
+        {"end_session_endpoint": f"{EVIL}/end"},
+        {"issuer": EVIL},
+        {"code_challenge_methods_supported": ["plain"]},
+        {"token_endpoint": 7},
+    ],
+)
+def test_a_discovery_document_that_leads_elsewhere(
+    room: FalseRoom, visitor: Visitor, changes: dict[str, Any]
+) -> None:
+    room.provider.document |= changes
+    answer = visitor.get("/console/login")
+    assert answer.status_code == 503
+    assert "location" not in answer.headers
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """Redirects, floods, or says nothing, as the path asks."""
+
+    stop = Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path == "/redirect":
+            self.send_response(307)
+            self.send_header("Location", "/token")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/huge":
+            self.wfile.write(b" " * 100_000)
+        while self.path == "/slow" and not self.stop.wait(0.1):
+            self.wfile.write(b" ")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    Hostile.stop.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("way", ["slow", "huge"])
+def test_a_token_endpoint_that_is(hostile: str, way: str) -> None:
+    with pytest.raises(OSError, match=r".*"):
+        HttpDocuments(deadline_s=0.5).post(f"{hostile}/{way}", {"code": "x"})
+
+
+def test_a_token_endpoint_that_redirects_is_not_followed(hostile: str) -> None:
+    status, _ = HttpDocuments().post(f"{hostile}/redirect", {"code": "secret"})
+    assert status == 307
+
+
+def test_a_code_is_never_sent_in_clear_over_a_network() -> None:
+    with pytest.raises(OSError, match="not https"):
+        HttpDocuments().post("http://login.example.test/token", {"code": "secret"})
+
+
+def test_spoofed_host_in_links(room: FalseRoom, visitor: Visitor) -> None:
+    spoofed = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil"}
+    began = visitor.get("/console/login", headers=spoofed)
+    asked = parse_qs(urlsplit(began.headers["location"]).query)
+    assert asked["redirect_uri"] == [f"{room.url}/console/callback"]
+    assert "evil" not in began.headers["location"]
+    assert "evil" not in visitor.get("/console", headers=spoofed).text
+    log_in(room, visitor)
+    out = visitor.api("POST", "/console/logout", headers={"X-Forwarded-Host": "evil.example"})
+    assert "evil" not in out.json()["location"]
+
+
+@pytest.mark.parametrize("name", ["next", "return_to", "redirect_uri", "recording"])
+@pytest.mark.parametrize(
+    "value", [EVIL, "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
+def test_open_redirect(room: FalseRoom, visitor: Visitor, name: str, value: str) -> None:
+    began = visitor.get("/console/login", params={name: value})
+    if began.status_code == 303:
+        assert "evil" not in began.headers["location"]
+        came = visitor.get(room.provider.agree(began.headers["location"]))
+        assert came.headers["refresh"] == "0; url=/console"
+    else:
+        assert (name, began.status_code) == ("recording", 400)
+
+
+CHANGE: Final = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+
+
+def change(visitor: Visitor, **headers: str | None) -> httpx2.Response:
+    """Send a change with the session's cookie and these headers only."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+    return visitor.send("POST", "/console/logout", headers=sent)
+
+
+def test_cors_null_origin(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    token = visitor.page_token()
+    for origin in ("null", EVIL, room.url + ".evil.example", room.url.replace("http", "https")):
+        answer = change(visitor, Origin=origin, Oubliette_CSRF=token)
+        assert answer.status_code == 403
+        assert answer.json()["why"] == "origin"
+        read = visitor.get("/v1/recordings", headers={"Origin": origin})
+        assert read.status_code == 403
+        asked = visitor.send(
+            "OPTIONS",
+            "/v1/recordings",
+            headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
+        )
+        for seen in (answer, read, asked):
+            assert not [name for name in seen.headers if name.startswith("access-control-")]
+    assert visitor.api("GET", "/v1/recordings").status_code == 200
+
+
+def test_request_forgery(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    token = visitor.page_token()
+    with Visitor(room.url) as other:
+        log_in(room, other)
+        foreign = other.page_token()
+    own = room.url
+    for headers in (
+        {"Origin": own},
+        {"Origin": own, "Oubliette_CSRF": ""},
+        {"Origin": own, "Oubliette_CSRF": "A" * 43},
+        {"Origin": own, "Oubliette_CSRF": foreign},
+        {"Oubliette_CSRF": token},
+        {"Oubliette_CSRF": token, "Origin": own, "Sec_Fetch_Site": "cross-site"},
+        {"Oubliette_CSRF": token, "Origin": own, "Sec_Fetch_Site": "same-site"},
+        {"Oubliette_CSRF": token, "Origin": own, "Sec_Fetch_Site": "none"},
+    ):
+        answer = change(visitor, **headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, CsrfRefused.code)
+    cross = visitor.get("/v1/recordings", headers={"Sec-Fetch-Site": "cross-site"})
+    assert cross.status_code == 403
+    assert change(visitor, Origin=own, Oubliette_CSRF=token).status_code == 200
+
+
+def test_a_deposit_by_cookie_is_nobodys(room: FalseRoom, visitor: Visitor) -> None:
+    room.provider.says["roles"] = ["intake", "quality-manager"]
+    log_in(room, visitor)
+    answer = visitor.api("PUT", "/v1/campaigns/c-1/recordings/x", content=b"x")
+    assert answer.status_code == 401
+
+
+def test_two_session_cookies_are_none(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    good = f"{SESSION}={visitor.jar[SESSION]}"
+    for cookie in (f"{good}; {SESSION}=x", f"{SESSION}=; {good}"):
+        assert visitor.get("/v1/recordings", headers={"Cookie": cookie}).status_code == 401
+
+
+@pytest.mark.parametrize("cookie", ["x", "A" * 43, "../" * 14, "é" * 20, "A" * 5000])
+def test_a_session_that_was_made_up(room: FalseRoom, visitor: Visitor, cookie: str) -> None:
+    sent = {"Cookie": f"{SESSION}={cookie}".encode()}
+    assert visitor.get("/v1/recordings", headers=sent).status_code == 401
+
+
+def test_a_token_beside_a_cookie_is_what_counts(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    answer = visitor.get("/v1/recordings", headers={"Authorization": "Bearer a.b.c"})
+    assert answer.status_code == 401
+
+
+def test_a_session_idle_for_too_long(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    rules = room.made.service.browser_sessions.rules
+    for _ in range(3):
+        room.provider.clock.forward(rules.idle_s - 60)
+        assert visitor.api("GET", "/v1/recordings").status_code == 200
+    room.provider.clock.forward(rules.idle_s + 60)
+    assert visitor.api("GET", "/v1/recordings").status_code == 401
+
+
+def test_a_session_past_its_longest_time(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    rules = room.made.service.browser_sessions.rules
+    steps = rules.max_s // (rules.idle_s - 60)
+    for _ in range(steps):
+        room.provider.clock.forward(rules.idle_s - 60)
+        assert visitor.api("GET", "/v1/recordings").status_code == 200
+    room.provider.clock.forward(rules.idle_s - 60)
+    assert visitor.api("GET", "/v1/recordings").status_code == 401
+
+
+def due(room: FalseRoom) -> None:
+    room.provider.clock.forward(room.made.service.browser_sessions.rules.refresh_s + 1)
+
+
+def test_a_refresh_asks_the_issuer_once_for_many_requests(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    log_in(room, visitor)
+    due(room)
+    before = len(room.provider.forms)
+    cookie = {"Cookie": f"{SESSION}={visitor.jar[SESSION]}"}
+
+    def ask(_: int) -> int:
+        return httpx2.get(f"{room.url}/v1/recordings", headers=cookie, timeout=20).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {200}
+    assert len(room.provider.forms) == before + 1
+
+
+def test_a_role_taken_away_counts_after_the_refresh(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    room.provider.says["roles"] = None  # left out: what was said before must not live on
+    assert visitor.api("GET", "/v1/recordings").status_code == 200
+    due(room)
+    assert visitor.api("GET", "/v1/recordings").status_code == 403
+
+
+@pytest.mark.parametrize("claims", [{"sub": "another"}, {"aud": "another"}, {"iss": EVIL}])
+def test_a_refresh_that_speaks_of_another(
+    room: FalseRoom, visitor: Visitor, claims: dict[str, Any]
+) -> None:
+    log_in(room, visitor)
+    room.provider.says |= claims
+    due(room)
+    assert visitor.api("GET", "/v1/recordings").status_code == 401
+    room.provider.says.clear()
+    assert visitor.api("GET", "/v1/recordings").status_code == 401
+
+
+def test_a_refresh_that_is_refused_ends_the_session(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    room.provider.refuses = True
+    due(room)
+    assert visitor.api("GET", "/v1/recordings").status_code == 401
+
+
+def test_the_provider_down_at_a_refresh_lets_nobody_in_and_ends_nothing(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    log_in(room, visitor)
+    room.provider.down = True
+    assert visitor.api("GET", "/v1/recordings").status_code == 200  # what it said is still fresh
+    due(room)
+    assert visitor.api("GET", "/v1/recordings").status_code == 503
+    assert visitor.get("/console").status_code == 503
+    room.provider.down = False
+    assert visitor.api("GET", "/v1/recordings").status_code == 200
+
+
+def test_a_log_out_tells_the_provider_to_forget_the_refresh_token(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    log_in(room, visitor)
+    kept = room.provider.nonces
+    visitor.api("POST", "/console/logout")
+    told = room.provider.forms[-1]
+    assert told["token_type_hint"] == "refresh_token"
+    assert told["token"] in kept
+
+
+@pytest.mark.parametrize("where", ["/console", "/console/enter"])
+@pytest.mark.parametrize("name", ["lang", "recording", "error", "code"])
+def test_xss_through_an_address(room: FalseRoom, visitor: Visitor, where: str, name: str) -> None:
+    log_in(room, visitor)
+    answer = visitor.get(where, params={name: "\"><script>alert(1)</script><img onerror='x'"})
+    assert answer.status_code == 200
+    assert "alert(1)" not in answer.text
+    policy = answer.headers["content-security-policy"]
+    for word in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ):
+        assert word in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in answer.text  # no script stands in a page
+    assert " on" not in answer.text.split("<body")[1].split("<main")[0]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_pages_load_nothing_from_another_host(room: FalseRoom, visitor: Visitor) -> None:
+    log_in(room, visitor)
+    pages = [visitor.get(path).text for path in ("/console", "/console/enter")]
+    files = [visitor.get(f"/console/{name}").text for name in ("console.js", "console.css")]
+    for text in pages + files:
+        assert "//" not in text.replace("// ", "").replace("http://www.w3.org", "")
+
+
+def test_files_of_the_console_are_a_fixed_few(visitor: Visitor) -> None:
+    for path in ("/console/console.html", "/console/../settings.py", "/console/%2e%2e/app.py"):
+        assert visitor.get(path).status_code == 404
+
+
+def test_a_log_in_keeps_nothing_for_who_only_comes_by(room: FalseRoom, visitor: Visitor) -> None:
+    before = len(visitor.cookies)
+    for _ in range(3):
+        visitor.get("/console/login")
+    begun = LogIn.read(visitor.jar[LOG_IN], now=room.provider.clock.now())
+    assert begun.state != begun.nonce != begun.verifier
+    assert len(visitor.cookies) >= before
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["", "x", "A" * 43, "A" * 43 + ".1.1.", "A" * 43 + f".{2**39}.1.", "A" * 43 + ".1.1.x"],
+)
+def test_a_log_in_cookie_that_was_made_up(cookie: str) -> None:
+    with pytest.raises(LogInFailed):
+        LogIn.read(cookie, now=SystemClock().now())
+
+
+def test_what_the_cookie_says_is_bound_to_the_state() -> None:
+    now = SystemClock().now()
+    begun = LogIn.begin(b"x" * 32, now=now, max_age_s=300)
+    weaker = LogIn.read(begun.cookie.replace(".300.", ".99999."), now=now)
+    assert weaker.state != begun.state
+    with pytest.raises(LogInFailed):
+        weaker.check_state(begun.state)
+
+
+def test_both_languages_say_the_same_things() -> None:
+    assert set(WORDS["en"]) == set(WORDS["fr"])
+    assert language_of("", "fr-FR,fr;q=0.9,en;q=0.8") == "fr"
+    assert language_of("en", "fr") == "en"
+    assert language_of("", "de, fr;q=0.5") == "fr"
+    assert language_of("xx", "") == "en"
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Vault.example:443", "https://vault.example"),
+        ("https://vault.example:8443", "https://vault.example:8443"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_an_origin_is_spelt_as_browsers_spell_it(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
