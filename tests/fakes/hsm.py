@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import pkcs11
+
 PIN: Final = "hsm-pin-0417"
 
 
@@ -20,6 +22,7 @@ def make_token(environment: Mapping[str, str]) -> str:
     subprocess.run(
         [*words, "--pin", PIN, "--so-pin", "12345678"], check=True, capture_output=True, timeout=60
     )
+    pkcs11.lib(environment["PKCS11_MODULE"]).reinitialize()  # else it sees older tokens only
     return label
 
 

@@ -6,6 +6,7 @@ folders and the places, as two real ones do.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from core import ids
 from core.clock import SystemClock
 from core.db import Database
-from core.errors import IntegrityFailure
+from core.errors import IntegrityFailure, OublietteError
 from core.ports import Clock
 from keys import wrap
 from keys.blobs import DatabasePlace, FolderPlace, Places
@@ -29,8 +30,7 @@ from keys.keyring import Keyring
 from keys.material import Dek
 from keys.model import NodeRange, Pointer, Subject
 from keys.ports import BlobPlace, KeyJournal, KeyProvider
-from keys.providers.local import LocalProvider
-from keys.providers.registry import Providers
+from keys.providers.registry import Providers, open_provider
 from keys.recovery import Recovery
 from keys.shred import Shredder
 from keys.store import KeyStore
@@ -55,6 +55,11 @@ class HastyClock(SystemClock):
 
     def boottime_s(self) -> float:
         return super().boottime_s() + 12.0 * next(self.looks)
+
+
+def local_keys(root: Path) -> str:
+    """Return the URI of two key folders."""
+    return f"local:{root / 'epochs'},{root / 'epochs-2'}"
 
 
 def leaf(index: int) -> NodeRange:
@@ -143,13 +148,18 @@ class KeyWorld:
     recordings: dict[int, Sealed] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, database: Database, root: Path, *, clock: Clock | None = None) -> KeyWorld:
-        """Two key folders, a folder and the database as places, a strict journal, one tree."""
+    def over(
+        cls, database: Database, root: Path, *, clock: Clock | None = None, keys_uri: str = ""
+    ) -> KeyWorld:
+        """Two key folders (or a provider), a folder and the database as places, a strict journal.
+
+        One tree, of one controller.
+        """
         archive: dict[bytes, bytes] = {}
         places: list[BlobPlace] = [FolderPlace(root / "blobs"), DatabasePlace(database)]
         ports = Ports(
             database,
-            [LocalProvider((root / "epochs", root / "epochs-2"))],
+            [open_provider(keys_uri or local_keys(root))],
             [ArchivingPlace(place, archive) for place in places],
             StrictJournal(database),
         )
@@ -217,10 +227,32 @@ class KeyWorld:
 
         Knows the formats and nothing of the product's own rules.
         """
+        if not (self.root / "epochs").exists():
+            return self._reachable_through_providers()
         opened: set[int] = set()
         for key in self.key_files().values():
             for blob in self.archive.values():
                 opened |= self._opened_by(key, blob)
+        return opened
+
+    def key_ids(self) -> set[str]:
+        """Return the ids of the keys that exist: of every file that may hold one, or as listed."""
+        if (self.root / "epochs").exists():
+            return {name for _, name in self.key_files()}
+        providers = self.ports.providers
+        return {key.key_id for one in providers for key in one.list_keys(self.controller_id)}
+
+    def _reachable_through_providers(self) -> set[int]:
+        """Return what opens for whoever may use the provider as it is now, keys not extractable."""
+        opened: set[int] = set()
+        for blob in self.archive.values():
+            head = wrap.read_blob_head(blob)
+            context = wrap.blob_key_context(head.controller_id, head.epoch, head.key_id)
+            for key_id in self.key_ids():
+                with contextlib.suppress(OublietteError):
+                    provider = self.ports.providers[0]
+                    blob_key = bytes(provider.unwrap(key_id, head.wrapped_blob_key, context))
+                    opened |= self._opened_with(blob_key, blob)
         return opened
 
     def key_files(self) -> dict[tuple[str, str], bytes]:
@@ -243,6 +275,9 @@ class KeyWorld:
             blob_key = AESGCM(key).decrypt(nonce, sealed, context)
         except InvalidTag:
             return set()
+        return self._opened_with(blob_key, blob)
+
+    def _opened_with(self, blob_key: bytes, blob: bytes) -> set[int]:
         with Cover.from_buffer(wrap.open_blob(blob, blob_key)) as cover:
             return {index for index, one in self.recordings.items() if _opens(cover, one)}
 

@@ -1,0 +1,59 @@
+"""Negative controls of ``test_replica_services``: services with one rule broken are noticed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests import evidence
+from tests.fakes.erasing_fleet import Gone, erasing_fleet, long_call
+from tests.faults.test_replica_services import LEASE_S, LETS_GO_S, memory_of, stopped
+
+pytestmark = [
+    pytest.mark.prove,
+    pytest.mark.control,
+    pytest.mark.needs_postgresql,
+    pytest.mark.timeout(600),
+]
+CARELESS: Final = "tests.fakes.careless_keys"
+
+
+def test_services_that_zero_nothing_are_caught_by_the_search_of_their_memory(
+    postgresql_uri: str, tmp_path: Path
+) -> None:
+    changes = {"CARELESS_KEYS": "wipe"}
+    modules = (CARELESS, CARELESS)
+    with erasing_fleet(tmp_path, postgresql_uri, changes=changes, modules=modules) as vault:
+        erased = [vault.deposit(vault.replicas[n % 2], long_call(1)) for n in range(6)]
+        for number, one in enumerate(erased):
+            assert vault.plays(vault.replicas[number % 2], one)
+        gone = Gone.before(vault, erased)
+        target = {"kind": "list", "recording_ids": erased}
+        plan = vault.begin_erasure(vault.replicas[0], target)
+        vault.await_done(vault.replicas[0], plan)
+        time.sleep(LETS_GO_S)
+        for replica in vault.replicas:
+            found = memory_of(replica, gone, vault)
+            with pytest.raises(AssertionError, match="left behind"):
+                evidence.clean("memory of a careless service", found, looked_for=len(gone.secrets))
+        evidence.take()  # what this test breaks on purpose is not what the run counts
+
+
+def test_an_erasure_that_waits_for_nobody_is_done_while_another_replica_holds_the_keys(
+    postgresql_uri: str, tmp_path: Path
+) -> None:
+    changes = {"CARELESS_KEYS": "barrier"}
+    modules = (CARELESS, CARELESS)
+    with erasing_fleet(tmp_path, postgresql_uri, changes=changes, modules=modules) as vault:
+        sleeper, other = vault.replicas
+        erased = vault.deposit(other, long_call(1))
+        assert vault.plays(sleeper, erased)
+        gone = Gone.before(vault, [erased])
+        with stopped(sleeper):
+            plan = vault.begin_erasure(other, {"kind": "recording", "recording_id": erased})
+            took_s = vault.await_done(other, plan)
+            assert took_s < LEASE_S - 12
+            assert memory_of(sleeper, gone, vault), "nothing to wait for"

@@ -1,0 +1,174 @@
+"""Whole services on one PostgreSQL: stopped, overtaking each other, cut off from their database.
+
+What is erased is gone from each of them, certificates come only when it is, and survivors play.
+Each case runs with key files and with a real PKCS#11 token.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from tests import evidence
+from tests.fakes.erasing_fleet import NUMBER, Gone, Vault, erasing_fleet, long_call
+from tests.fakes.fleet import Replica
+from tests.fakes.hsm import hsm_uri, make_token, pin_file
+from tests.services.faultproxy import FaultProxy, Faults
+
+pytestmark = [pytest.mark.prove, pytest.mark.needs_postgresql, pytest.mark.timeout(600)]
+
+LEASE_S: Final = 30
+BATCH_BYTES: Final = 256 * 1024
+LETS_GO_S: Final = 3.0
+KEYS: Final = ["local", pytest.param("pkcs11", marks=pytest.mark.needs_softhsm)]
+
+
+@pytest.fixture(params=KEYS)
+def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
+    """Return what the environment of a service says of its key provider."""
+    if request.param == "local":
+        return {}
+    softhsm: dict[str, str] = request.getfixturevalue("softhsm")
+    uri = hsm_uri(softhsm, [make_token(softhsm)], pin_file(tmp_path))
+    return {"OUBLIETTE_KEYS_URI": uri, "SOFTHSM2_CONF": softhsm["SOFTHSM2_CONF"]}
+
+
+@contextmanager
+def stopped(replica: Replica) -> Iterator[None]:
+    """Stop a process as a hypervisor that is busy elsewhere does."""
+    assert replica.process is not None
+    os.kill(replica.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(replica.process.pid, signal.SIGCONT)
+
+
+def memory_of(replica: Replica, secrets: Gone, vault: Vault) -> list[str]:
+    assert replica.process is not None
+    return secrets.after(vault).in_memory_of(replica.process.pid)
+
+
+def check_gone(vault: Vault, gone: Gone, survivors: list[str]) -> None:
+    """Nobody opens the erased; every replica plays the survivors; no secret is left in memory."""
+    gone.stranger.keep(vault.blob_folders, vault.objects)
+    opened = gone.stranger.opens()
+    for one in gone.erased:
+        evidence.dead("by whoever kept every blob", opened=one in opened)
+    for replica in vault.replicas:
+        for one in gone.erased:
+            evidence.dead("by a replica", opened=vault.plays(replica, one))
+        for one in survivors:
+            evidence.alive("on a replica", plays=vault.plays(replica, one))
+    for one in survivors:
+        evidence.alive("to whoever kept every blob", plays=one in opened)
+    for number, replica in enumerate(vault.replicas):
+        found = memory_of(replica, gone, vault)
+        evidence.clean(f"memory of replica {number}", found, looked_for=len(gone.secrets))
+
+
+def test_a_stopped_replica_is_waited_out_and_sends_one_piece_at_most_when_it_wakes(
+    postgresql_uri: str, tmp_path: Path, keys: Mapping[str, str]
+) -> None:
+    with erasing_fleet(tmp_path, postgresql_uri, changes=keys) as vault:
+        sleeper, other = vault.replicas
+        erased = vault.deposit(other, long_call(16))
+        survivors = [vault.deposit(sleeper, long_call(1)) for _ in range(2)]
+        assert vault.plays(sleeper, survivors[0])
+        _, path = vault.grant(sleeper, erased)
+        stream = vault.stream(sleeper, path)
+        stream.read(1 << 20)
+        gone = Gone.before(vault, [erased])
+        with stopped(sleeper):
+            plan = vault.begin_erasure(other, {"kind": "recording", "recording_id": erased})
+            stream.drain(quiet_s=2)  # what the kernel had taken
+            took_s = vault.await_done(other, plan)
+            assert vault.certificate(other, plan)
+        assert LEASE_S - 12 < took_s < LEASE_S + 15, took_s
+        after_waking = stream.drain(quiet_s=5)
+        evidence.dead("more than one piece after waking", opened=after_waking > BATCH_BYTES)
+        assert stream.received < len(vault.bodies[erased])
+        time.sleep(LETS_GO_S)
+        check_gone(vault, gone, survivors)
+
+
+def test_two_services_erase_at_once_and_neither_undoes_the_other(
+    postgresql_uri: str, tmp_path: Path, keys: Mapping[str, str]
+) -> None:
+    with erasing_fleet(tmp_path, postgresql_uri, changes=keys) as vault:
+        first, second = vault.replicas
+        calls = [vault.deposit(first, long_call(1)) for _ in range(10)]
+        erased, survivors = calls[:6], calls[6:]
+        for one in calls:
+            assert vault.plays(second, one)
+        gone = Gone.before(vault, erased)
+        plans = [
+            vault.begin_erasure(
+                vault.replicas[number % 2], {"kind": "recording", "recording_id": one}
+            )
+            for number, one in enumerate(erased)
+        ]
+        for plan in plans:
+            vault.await_done(second, plan)
+            assert vault.certificate(first, plan) == vault.certificate(second, plan)
+        time.sleep(LETS_GO_S)
+        check_gone(vault, gone, survivors)
+
+
+def test_a_replica_that_lost_its_database_serves_nothing_and_lets_go_of_its_keys(
+    postgresql_uri: str,
+    tmp_path: Path,
+    keys: Mapping[str, str],
+    fault_proxy: Callable[[str, int], FaultProxy],
+) -> None:
+    url = sa.engine.make_url(postgresql_uri)
+    wire = fault_proxy(url.host or "127.0.0.1", url.port or 5432)
+    through = url.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+    with erasing_fleet(tmp_path, postgresql_uri, changes=keys, uris={0: through}) as vault:
+        lost, other = vault.replicas
+        erased = vault.deposit(other, long_call(16))
+        survivors = [vault.deposit(lost, long_call(1)) for _ in range(2)]
+        assert vault.plays(lost, erased)
+        _, path = vault.grant(lost, erased)
+        stream = vault.stream(lost, path)
+        stream.read(1 << 20)
+        gone = Gone.before(vault, [erased])
+        wire.cause(Faults(down=True))
+        plan = vault.begin_erasure(other, {"kind": "recording", "recording_id": erased})
+        stream.drain(quiet_s=5)
+        assert stream.received < len(vault.bodies[erased]), "a stream outlived its database"
+        vault.await_done(other, plan)
+        for one in (erased, *survivors):
+            evidence.dead("by a replica without a database", opened=vault.plays(lost, one))
+        evidence.clean(
+            "memory of the replica without a database",
+            memory_of(lost, gone, vault),
+            looked_for=len(gone.secrets),
+        )
+        wire.heal()
+        lost.await_ready()
+        check_gone(vault, gone, survivors)
+
+
+def test_a_person_with_many_calls_leaves_nothing_in_either_memory(
+    postgresql_uri: str, tmp_path: Path, keys: Mapping[str, str]
+) -> None:
+    """A search opens every call's metadata, some are heard, then all of the person's calls go."""
+    with erasing_fleet(tmp_path, postgresql_uri, changes=keys) as vault:
+        erased = [vault.deposit(vault.replicas[n % 2], long_call(1)) for n in range(24)]
+        for number, one in enumerate(erased):
+            assert vault.plays(vault.replicas[number % 2], one)
+        gone = Gone.before(vault, erased)
+        plan = vault.begin_erasure(vault.replicas[0], {"kind": "person", "number": NUMBER})
+        assert plan["planned_count"] == len(erased)
+        vault.await_done(vault.replicas[0], plan)
+        time.sleep(LETS_GO_S)
+        check_gone(vault, gone, [])
