@@ -188,6 +188,7 @@ def _closing_event(connection: Connection, row: TicketRow) -> Event:
         outcome=row.state,
         facts={
             "listen": row.id,
+            "granted": row.entry_id,
             "delivered_ms": heard_ms,
             "estimated": facts.estimated,
             "bytes": tickets.unique_bytes(row.covered),

@@ -9,8 +9,10 @@
 
 signed as a C2SP note by the vault's key. The words follow from the JSON; a checker writes them anew
 and compares. The JSON holds each entry about a listen with its leaf, the salt and text that open
-it, and an inclusion proof. Listeners stand as pseudonym and roles; their names, which the text only
-commits to, are shown when the vault's policy says so. A reason is there while the recording lives.
+it, and an inclusion proof. A line joins a granted listen with its end: the closing entry names the
+granting one (fact ``granted``), and the newest one that does counts. Listeners stand as pseudonym
+and roles; their names, which the text only commits to, are shown when the vault's policy says so. A
+reason is there while the recording lives.
 
 Does not protect against: a vault that leaves a listen out (an auditor with the whole ledger counts
 them); listens from before the ledger's retention, which nobody can tell any more (the words say
@@ -48,7 +50,8 @@ from vault.ledger.seal import OpenedEntry
 FIRST_LINE: Final = "oubliette listens v1"
 ENTRIES_MAX: Final = 1_000
 WAIT_S: Final = 2.0
-_TYPES: Final = frozenset({"listen-granted", "listen-closed", "listen-denied", "download"})
+GRANTED: Final = "listen-granted"
+_TYPES: Final = frozenset({GRANTED, "listen-closed", "listen-denied", "download"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ShownListen:
     Attributes:
         name: of the listener, None where only the pseudonym is shown.
         reason: None where there was none, or it died with the recording.
+        granted: of a ``listen-closed``, the entry of the grant that it ends.
         ledger_size: of the checkpoint that covers it, None while it waited for one.
     """
 
@@ -71,6 +75,7 @@ class ShownListen:
     outcome: str | None
     reason: str | None
     delivered_ms: int | None
+    granted: str | None
     ledger_size: int | None
 
 
@@ -83,6 +88,13 @@ class ListenReceiptFacts:
     made_at: str
     since: str
     entries: tuple[ShownListen, ...]
+
+    @property
+    def listens(self) -> list[tuple[ShownListen, ShownListen | None]]:
+        """Return each granted listen with its end; None while it ran, or when that is not told."""
+        ends = {one.granted: one for one in self.entries if one.granted is not None}
+        granted = (one for one in self.entries if one.type == GRANTED)
+        return [(one, ends.get(one.entry_id)) for one in granted]
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ def write(facts: Mapping[str, Any]) -> str:
         f"Qui a écouté cet enregistrement ? Écoutes connues depuis le {facts['since']}.",
         f"Who listened to this recording? What is known since {facts['since']}.",
         f"{facts['made_at']}: {len(facts['entries'])}",
-        *(_words(one) for one in facts["entries"]),
+        *_lines(facts["entries"]),
     ]
     return "\n".join([*head, *words, "", canonical.encode(facts).decode(), ""])
 
@@ -224,6 +236,7 @@ def _checked(entry: Mapping[str, Any], recording_id: str, vkeys: Sequence[str]) 
         outcome=event["outcome"],
         reason=_opened(entry["reason"]),
         delivered_ms=event["facts"].get("delivered_ms"),
+        granted=event["facts"].get("granted"),
         ledger_size=None if proof is None else verify_proof(proof, leaf, *vkeys).size,
     )
 
@@ -247,19 +260,35 @@ def _opened(opening: Sequence[str] | None) -> str | None:
     return None if opening is None else read_base64(opening[1]).decode()
 
 
-def _words(entry: Mapping[str, Any]) -> str:
-    """Return the line of one entry: when, what, who, for which purpose, how long, why."""
-    event = json.loads(entry["text"])
+def _lines(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each listen with its end, and one for each other entry."""
+    events = [json.loads(one["text"]) for one in entries]
+    known = {event["entry"] for event in events if event["type"] == GRANTED}
+    ends = {event["facts"].get("granted"): event for event in events}
+    for entry, event in zip(entries, events, strict=True):
+        if event["facts"].get("granted") not in known:
+            end = ends.get(event["entry"])
+            line = _words(entry, event)
+            line += "" if end is None else f"  → {end['at']}  {_long(end)}"
+            yield "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
+
+
+def _words(entry: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    """Return the words of one entry: when, what, who, for which purpose, how long, why."""
     who, reason = _opened(entry["name"]) or event["actor"]["id"], _opened(entry["reason"])
-    delivered_ms = event["facts"].get("delivered_ms")
     parts = [
         event["at"],
         event["type"],
         who,
         ",".join(event["actor"]["roles"]),
         event["purpose"] or "",
-        "" if delivered_ms is None else f"{delivered_ms // 1000}.{delivered_ms % 1000:03d} s",
+        _long(event),
         "" if reason is None else f"« {reason} »",
     ]
-    line = "  ".join(part for part in parts if part)
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
+    return "  ".join(part for part in parts if part)
+
+
+def _long(event: Mapping[str, Any]) -> str:
+    """Return how much was delivered, in seconds."""
+    ms = event["facts"].get("delivered_ms")
+    return "" if ms is None else f"{ms // 1000}.{ms % 1000:03d} s"

@@ -28,12 +28,14 @@ def kit(sqlite_database: Database, tmp_path: Path) -> LedgerKit:
 def facts_of(kit: LedgerKit, *, names: bool = False) -> dict[str, Any]:
     """Return the facts of a recording's file, two listens and a refusal, all sequenced."""
     event = kit.listen("un motif\nsur deux lignes")
+    [granted] = kit.append(event)
+    kit.clock.advance(1)
     closed = kit.event(
-        "listen-closed", recording_id=event.recording_id, facts={"delivered_ms": 12_345}
+        "listen-closed",
+        recording_id=event.recording_id,
+        facts={"delivered_ms": 12_345, "granted": granted.id},
     )
     denied = kit.event("listen-denied", recording_id=event.recording_id, purpose="training")
-    kit.append(event)
-    kit.clock.advance(1)
     kit.append(closed, denied)
     kit.sequencer.run_once()
     made = ListenReceipts(kit.database, kit.ledger, kit.signer, names=names, retention_months=12)
@@ -62,6 +64,55 @@ def test_each_entry_is_verified(kit: LedgerKit) -> None:
     assert "12.345 s" in note
     assert "\\u000a" in note, "a reason cannot begin a line of its own"
     assert "marie" not in note
+
+
+def test_a_listen_is_shown_with_its_end_in_one_line(kit: LedgerKit) -> None:
+    facts = facts_of(kit)
+    note = kit.signer.sign(write(facts))
+    [(granted, ended)] = verify_listens(note, kit.signer.vkey).listens
+    assert ended is not None
+    assert (granted.type, ended.type, ended.delivered_ms) == (
+        "listen-granted",
+        "listen-closed",
+        12_345,
+    )
+    lines = [line for line in note.splitlines() if line.startswith("2026-03-02T")]
+    assert [("12.345 s" in line, "listen-denied" in line) for line in lines[1:]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert f"→ {ended.at}  12.345 s" in lines[1]
+
+
+def test_what_was_delivered_later_amends_the_end(kit: LedgerKit) -> None:
+    facts = facts_of(kit)
+    [(granted, _)] = verify_listens(kit.signer.sign(write(facts)), kit.signer.vkey).listens
+    kit.clock.advance(1)
+    kit.append(
+        kit.event(
+            "listen-closed",
+            recording_id=facts["recording"],
+            facts={"delivered_ms": 20_000, "granted": granted.entry_id},
+        )
+    )
+    kit.sequencer.run_once()
+    made = ListenReceipts(kit.database, kit.ledger, kit.signer, names=False, retention_months=12)
+    note = kit.signer.sign(write(facts | {"entries": list(made._entries(facts["recording"]))}))
+    shown = verify_listens(note, kit.signer.vkey)
+    [(_, ended)] = shown.listens
+    assert ended is not None
+    assert ended.delivered_ms == 20_000
+    assert len(shown.entries) == 4, "what it amends is proven too"
+
+
+def test_an_end_without_its_beginning_has_a_line_of_its_own(kit: LedgerKit) -> None:
+    facts = facts_of(kit)
+    facts["entries"] = [one for one in facts["entries"] if "listen-closed" in one["text"]]
+    note = kit.signer.sign(write(facts))
+    shown = verify_listens(note, kit.signer.vkey)
+    assert shown.listens == []
+    assert "listen-closed" in note.partition("\n{")[0]
+    assert "12.345 s" in note
 
 
 def test_names_open_what_the_text_commits_to(kit: LedgerKit) -> None:
