@@ -29,6 +29,7 @@ from pkcs11 import exceptions as token_errors
 
 from core.errors import IntegrityFailure
 from keys.errors import KeyMissing, KeyUnavailable
+from keys.material import scrub_freed, wipe_bytes
 from keys.providers.pkcs11_uri import Node
 from keys.providers.query import read_secret
 
@@ -38,6 +39,7 @@ _BUSY_S: Final = 5.0
 _KEY_BITS: Final = 256
 _TAG_BITS: Final = 128
 _PROBE_BYTES: Final = 32
+_BUFFER_BYTES: Final = 1_000  # more than is ever decrypted, and small enough for ``scrub_freed``
 _RANDOM_BITS: Final = 64
 _FINAL: Final = (
     token_errors.PinIncorrect,
@@ -149,12 +151,16 @@ class Token:
         def work(session: Any) -> bytearray:
             key = _key(session, key_id)
             try:
-                found = key.decrypt(sealed, **_gcm(nonce, context))
+                found = key.decrypt(sealed, buffer_size=_BUFFER_BYTES, **_gcm(nonce, context))
             except token_errors.PKCS11Error as err:
                 # tokens do not agree on how to say it: a key that works refused these bytes
                 _sealed(key, nonce, bytes(_PROBE_BYTES), b"")
                 raise IntegrityFailure(what="wrapped-blob-key") from err
-            return bytearray(found)
+            try:
+                return bytearray(found)
+            finally:
+                wipe_bytes(found)
+                scrub_freed(_BUFFER_BYTES)  # the library frees its own copy as it is
 
         return self._run(work)
 
