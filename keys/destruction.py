@@ -1,8 +1,10 @@
 """Step 6 of a shred: the keys that must not exist any more are destroyed, and that is confirmed.
 
-Everything happens while the pointer's row is held, so the pointer cannot move meanwhile:
+First every provider is asked for its list once, so that one that hangs hangs before the row is
+held. Everything else happens while the pointer's row is held, so the pointer cannot move meanwhile:
 
-1. every provider lists its keys of the controller;
+1. every provider lists its keys of the controller; the pointer's own must be among them, else the
+   list is not to be believed;
 2. the pointer's blob is read whole from enough places and opens under the pointer's key; its cover
    holds none of the targets;
 3. every listed key that was made for the pointer's epoch or an earlier one is destroyed, except the
@@ -70,7 +72,9 @@ class Destruction:
         self, controller_id: str, targets: Sequence[NodeRange], *, alone: bool
     ) -> ShredOutcome:
         store = KeyStore(self.database)
-        self._spread(store.read(controller_id))
+        before = store.read(controller_id)
+        self._others(before)
+        self._spread(before)
         with self.database.transaction() as connection:
             pointer = store.hold(connection, controller_id)
             if pointer is None:
@@ -108,16 +112,25 @@ class Destruction:
             ) from err
 
     def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
-        """Return every key of the controller but the pointer's own."""
+        """Return every key of the controller but the pointer's own.
+
+        Raises:
+            DestructionUnconfirmed: a provider did not answer, or shows no sign of a key that is
+                in use: it may have lost its login, or be another one under the same name.
+        """
         try:
-            return [
+            shown = [
                 (provider, key)
                 for provider in self.providers
                 for key in provider.list_keys(pointer.controller_id)
-                if (provider.uri, key.key_id) != (pointer.provider_uri, pointer.key_id)
             ]
         except KeyUnavailable as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
+        own = (pointer.provider_uri, pointer.key_id)
+        others = [(one, key) for one, key in shown if (one.uri, key.key_id) != own]
+        if len(others) == len(shown):
+            raise DestructionUnconfirmed(controller_id=pointer.controller_id, what="key-not-listed")
+        return others
 
     def _destroy(self, doomed: Sequence[tuple[KeyProvider, str]], pointer: Pointer) -> None:
         try:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.db import Database
+from core.errors import IntegrityFailure
 from keys.errors import KeysError
 from keys.model import CONTROLLER_PREFIX, NodeRange, ShredOutcome
 from keys.shred import Shredder
@@ -38,7 +39,8 @@ class ShredStep:
     def take(self, erasure: Erasure) -> bool:
         """Destroy the keys unless they are destroyed; tell whether the erasure may go on.
 
-        False leaves it waiting for the key provider, to be run again.
+        False leaves it waiting for the key provider, to be run again: one that does not answer,
+        does not confirm, or answers with other bytes than it was given.
         """
         targets = [] if erasure.destroyed_at is not None else self._targets(erasure)
         if not targets:
@@ -48,7 +50,7 @@ class ShredStep:
             if outcome.pointer.key_id in erasure.destroyed_key_ids:
                 # every target was gone before step 1: nothing destroyed the key that it noted
                 outcome = self.shredder.renew_epoch(erasure.controller_id)
-        except KeysError as err:
+        except (KeysError, IntegrityFailure) as err:
             facts = {"erasure_id": erasure.id, "code": err.code}
             _LOG.exception("key-provider-waits", extra=facts)
             self._move(erasure.id, "waiting-key-provider")

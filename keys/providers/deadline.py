@@ -41,6 +41,9 @@ class Patience:
     Args:
         timeout_s: how long one call may take.
         pause_s: how long calls are refused after one that took longer.
+
+    Attributes:
+        is_up: whether the newest call was answered, with a no as well as with a yes.
     """
 
     def __init__(self, timeout_s: float, pause_s: float) -> None:
@@ -49,11 +52,7 @@ class Patience:
         self._slots: Final = threading.BoundedSemaphore(CALLS_MAX)
         self._silent_until_s = 0.0
         self._is_silent = False
-
-    @property
-    def is_silent(self) -> bool:
-        """Tell whether the newest thing known is a call that ran out of time."""
-        return self._is_silent
+        self.is_up = True
 
     def enter(self) -> bool:
         """Take a slot for one call; False when it is not worth trying."""
@@ -61,15 +60,17 @@ class Patience:
             return False
         return self._slots.acquire(blocking=False)
 
-    def leave(self) -> None:
+    def leave(self, *, answered: bool) -> None:
         """Give the slot back: the call came back, however late."""
         self._is_silent = False
+        self.is_up = answered
         self._slots.release()
 
     def give_up(self) -> None:
         """Note that a call ran out of time."""
         self._silent_until_s = time.monotonic() + self._pause_s
         self._is_silent = True
+        self.is_up = False
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class Deadline:
         return self.inner.limits
 
     @property
-    def is_silent(self) -> bool:
-        """Tell whether the last call ran out of time and none has come back since."""
-        return self.patience.is_silent
+    def is_up(self) -> bool:
+        """Tell whether the newest call was answered; true before there was one."""
+        return self.patience.is_up
 
     def create(self, key_id: str, tag: KeyTag) -> None:
         """Make a key; out of time, it may exist now or later."""
@@ -120,7 +121,7 @@ class Deadline:
     def _within(self, name: str, call: Callable[[], Result]) -> Result:
         if not self.patience.enter():
             raise KeyUnavailable(what=SILENT, provider=self.uri)
-        running = _Call(call, self.patience.leave)
+        running = _Call(call, lambda answered: self.patience.leave(answered=answered))
         threading.Thread(target=running.run, name=f"key-provider-{name}", daemon=True).start()
         if not running.wait(self.patience.timeout_s):
             self.patience.give_up()
@@ -132,7 +133,7 @@ class Deadline:
 class _Call:
     """One call in a thread of its own, and whether anybody still waits for it."""
 
-    def __init__(self, call: Callable[[], Any], on_return: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], Any], on_return: Callable[[bool], None]) -> None:
         self._call: Final = call
         self._on_return: Final = on_return
         self._guard: Final = threading.Lock()
@@ -147,11 +148,12 @@ class _Call:
             self._value = self._call()
         except BaseException as err:  # noqa: BLE001 - it belongs to the thread that waits
             self._error = err
+        answered = not isinstance(self._error, (KeyUnavailable, DestructionUnconfirmed))
+        self._on_return(answered)
         with self._guard:
             if self._is_abandoned and isinstance(self._value, bytearray):
                 wipe(self._value)
             self._returned.set()
-        self._on_return()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the answer; False gives it up."""

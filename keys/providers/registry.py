@@ -83,11 +83,10 @@ class Providers:
                 return provider
         raise KeyUnavailable(what="key-provider", provider=uri)
 
-    def silent(self) -> tuple[str, ...]:
-        """Return the URIs of the providers whose last call ran out of time."""
-        return tuple(
-            one.uri for one in self.providers if isinstance(one, Deadline) and one.is_silent
-        )
+    def down(self) -> tuple[str, ...]:
+        """Return the URIs of the providers whose newest call was not answered."""
+        timed = [one for one in self.providers if isinstance(one, Deadline)]
+        return tuple(one.uri for one in timed if not one.is_up)
 
     def __iter__(self) -> Iterator[KeyProvider]:
         return iter(self.providers)

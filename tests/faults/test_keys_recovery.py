@@ -251,7 +251,10 @@ class Sweeps(Destruction):
     def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
         over = KeyTag(pointer.controller_id, 0)
         return [
-            (provider, ListedKey(key.key_id, over)) for provider, key in super()._others(pointer)
+            (provider, ListedKey(key.key_id, over))
+            for provider in self.providers
+            for key in provider.list_keys(pointer.controller_id)
+            if key.key_id != pointer.key_id
         ]
 
     def _spread(self, pointer: Pointer) -> None:

@@ -22,7 +22,7 @@ from tests.fakes.key_world import KeyWorld, leaf
 
 ERASED: Final = 5
 SURVIVORS: Final = {1, 2}
-CALLS: Final = {"create": 1, "list_keys": 3, "wrap": 1, "unwrap": 4, "destroy": 1}
+CALLS: Final = {"create": 1, "list_keys": 4, "wrap": 1, "unwrap": 4, "destroy": 1}
 ERRORS: Final[dict[str, type[Exception]]] = {
     "create": KeyUnavailable,
     "list_keys": KeyUnavailable,
