@@ -340,6 +340,7 @@ def test_the_rules_together_lose_nobody_and_bring_nobody_back(
     assert world.reachable() >= SURVIVORS
 
 
+@pytest.mark.control
 @pytest.mark.parametrize(("variant", "scenario", "harm"), BROKEN)
 def test_without_one_rule_the_same_moment_does_harm(
     world: KeyWorld, variant: type[Unlocked], scenario: Scenario, harm: str
@@ -354,6 +355,7 @@ def test_a_sleeper_destroys_nothing_that_a_restore_needs(server_world: KeyWorld)
     assert server_world.reachable() >= SURVIVORS
 
 
+@pytest.mark.control
 @pytest.mark.needs_postgresql
 def test_a_step_six_that_takes_later_keys_loses_the_controller_under_a_sleeper(
     server_world: KeyWorld,

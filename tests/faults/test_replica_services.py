@@ -21,6 +21,8 @@ from tests import evidence
 from tests.fakes.erasing_fleet import NUMBER, Gone, Vault, erasing_fleet, long_call
 from tests.fakes.fleet import Replica
 from tests.fakes.hsm import hsm_uri, make_token, pin_file
+from tests.fakes.kms_server import ACCESS_KEY, REGION, fake_kms
+from tests.fakes.transit_server import TOKEN, fake_transit
 from tests.services.faultproxy import FaultProxy, Faults
 
 pytestmark = [pytest.mark.prove, pytest.mark.needs_postgresql, pytest.mark.timeout(600)]
@@ -29,16 +31,32 @@ LEASE_S: Final = 30
 BATCH_BYTES: Final = 256 * 1024
 LETS_GO_S: Final = 3.0
 KEYS: Final = ["local", pytest.param("pkcs11", marks=pytest.mark.needs_softhsm)]
+NETWORK: Final = ["transit", "aws-kms"]
 
 
 @pytest.fixture(params=KEYS)
-def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
+def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mapping[str, str]]:
     """Return what the environment of a service says of its key provider."""
     if request.param == "local":
-        return {}
+        yield {}
+        return
+    if request.param == "transit":
+        with fake_transit() as (_, door):
+            (tmp_path / "token").write_text(TOKEN + "\n")
+            uri = f"transit:{door.url}/transit?token-file={tmp_path / 'token'}"
+            yield {"OUBLIETTE_KEYS_URI": uri}
+        return
+    if request.param == "aws-kms":
+        with fake_kms(stale_reads=3) as (_, door), pytest.MonkeyPatch.context() as patch:
+            access = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": "made-up"}
+            for name, value in access.items():
+                patch.setenv(name, value)
+            uri = f"aws-kms:{REGION}?endpoint={door.url}&window-days=7"
+            yield {"OUBLIETTE_KEYS_URI": uri, **access}
+        return
     softhsm: dict[str, str] = request.getfixturevalue("softhsm")
     uri = hsm_uri(softhsm, [make_token(softhsm)], pin_file(tmp_path))
-    return {"OUBLIETTE_KEYS_URI": uri, "SOFTHSM2_CONF": softhsm["SOFTHSM2_CONF"]}
+    yield {"OUBLIETTE_KEYS_URI": uri, "SOFTHSM2_CONF": softhsm["SOFTHSM2_CONF"]}
 
 
 @contextmanager
@@ -158,6 +176,7 @@ def test_a_replica_that_lost_its_database_serves_nothing_and_lets_go_of_its_keys
         check_gone(vault, gone, survivors)
 
 
+@pytest.mark.parametrize("keys", [*KEYS, *NETWORK], indirect=True)
 def test_a_person_with_many_calls_leaves_nothing_in_either_memory(
     postgresql_uri: str, tmp_path: Path, keys: Mapping[str, str]
 ) -> None:

@@ -19,6 +19,7 @@ from core.db import open_database
 from retention.certificate import verify_certificate
 from retention.erasure_rows import Erasure
 from retention.target import Target
+from tests import evidence
 from tests.fakes.key_faults import Fuse
 from tests.fakes.leases import lapse
 from tests.fakes.retention_vault import RetentionVault, build, call
@@ -74,9 +75,17 @@ def check_no_early_certificate(vault: RetentionVault, planned: Erasure) -> None:
     for item in planned.items:
         row = vault.stack.recording(item.recording_id)
         alive = keyring.holds(row.controller_id, row.prefix, row.leaf_index)
-        assert not (alive and row.state in {"shredded", "deleted"})
+        called_dead = row.state in {"shredded", "deleted"}
+        evidence.dead("while it is called shredded", opened=alive and called_dead)
     erasure = vault.erase.get(vault.dpo, planned.id)
     assert erasure.certificate_id is None
+
+
+def opens(vault: RetentionVault, planned: Erasure) -> bool:
+    """Tell whether the leaf of what was erased is in the newest cover."""
+    row = vault.stack.recording(planned.items[0].recording_id)
+    vault.stack.keyring.warm(row.controller_id)
+    return vault.stack.keyring.holds(row.controller_id, row.prefix, row.leaf_index)
 
 
 @pytest.mark.parametrize("stride", [pytest.param(13, id="13th"), EVERY])
@@ -103,6 +112,7 @@ def test_an_erasure_ends_whenever_its_process_is_killed(
         text = vault.erase.certificate(vault.dpo, planned.id)
         assert verify_certificate(text, vault.signer.vkey).erasure_id == planned.id
         assert vault.state(planned.items[0].recording_id) == "shredded"
-        assert vault.plays(survivor) == BODY
+        evidence.dead("by its certificate", opened=opens(vault, planned))
+        evidence.alive("after a kill", plays=vault.plays(survivor) == BODY)
     assert killed > 40 // stride
     vault.database.close()

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from tests import evidence
 from tests.model import ending
 from tests.model.rules import Rules
 from tests.model.values import Violation
@@ -70,6 +71,16 @@ CONTROLS = {
     "erasures not replayed by a restore": (("erasures_replayed",), 2, FORGOTTEN),
     "old sessions go on after a restore": (("sessions_end_at_restore",), 307, HEARD),
 }
+NAMED = (
+    "key named by epoch",
+    "janitor judging by the database",
+    "only the predecessor destroyed",
+    "no re-read in step 3",
+    "lease without the row lock",
+    "last chunk unchecked",
+    "failed attempt not punctured",
+    "old ledger restored",
+)
 IN_SCRIPTS = {"adopted_cover_gets_fresh_key", "restore_waits_out_leases"}
 
 
@@ -77,6 +88,7 @@ def test_random_schedules_lose_no_survivor_and_revive_no_erased() -> None:
     seen = Counter[str]()
     for seed in FEW:
         seen.update(counted(ending.run(seed, Rules())))
+    evidence.ran(len(FEW))
     print(f"{len(FEW)} schedules: 0 lost, 0 resurrected; {dict(seen)}")
     for what, least in AT_LEAST.items():
         assert seen[what] >= least, f"the schedules hardly touch {what}"
@@ -87,9 +99,11 @@ def test_random_schedules_lose_no_survivor_and_revive_no_erased() -> None:
 def test_a_hundred_thousand_random_schedules_lose_and_revive_nothing() -> None:
     for seed in MANY:
         ending.run(seed, Rules())
+    evidence.ran(len(MANY))
     print(f"{len(MANY)} schedules: 0 lost, 0 resurrected")
 
 
+@pytest.mark.control
 @pytest.mark.parametrize(("off", "seed", "shows"), CONTROLS.values(), ids=CONTROLS.keys())
 def test_a_missing_rule_is_caught(off: tuple[str, ...], seed: int, shows: str) -> None:
     rules = dataclasses.replace(Rules(), **dict.fromkeys(off, False))
@@ -106,6 +120,10 @@ def first_to_show(shows: str, rules: Rules, seed: int) -> int | None:
             if str(broken) == shows:
                 return tried
     return None
+
+
+def test_the_controls_that_the_design_names_are_there() -> None:
+    assert set(NAMED) <= CONTROLS.keys()
 
 
 def test_each_rule_has_a_control() -> None:

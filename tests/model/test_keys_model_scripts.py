@@ -76,6 +76,7 @@ def test_an_adopted_cover_under_a_fresh_key_is_on_nobodys_list() -> None:
     assert set(world.keys) == {world.database.pointer.key}
 
 
+@pytest.mark.control
 def test_a_sleeping_shredder_destroys_an_adopted_key() -> None:
     world, sleeper = slept_through_a_restore(Rules(adopted_cover_gets_fresh_key=False))
     with pytest.raises(Violation, match="no copy opens the survivors"):
@@ -103,6 +104,7 @@ def test_a_restore_waits_until_no_older_lease_can_be_in_force() -> None:
     played_through_a_restore(Rules())
 
 
+@pytest.mark.control
 def test_a_restore_that_does_not_wait_certifies_while_a_replica_plays() -> None:
     with pytest.raises(Violation, match="sound of an erased recording"):
         played_through_a_restore(Rules(restore_waits_out_leases=False))

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import pickle
+import sys
 
 import pytest
 
 from core.errors import IntegrityFailure
 from keys.errors import LeaseLost
-from keys.material import Dek, wipe, wipe_bytes
+from keys.material import Dek, scrub_freed, wipe, wipe_bytes
 
 
 def test_dek_gives_its_bytes_out_only_by_reveal() -> None:
@@ -79,3 +81,16 @@ def test_wipe_bytes_leaves_the_objects_that_python_shares(shared: bytes) -> None
     before = bytearray(shared)
     wipe_bytes(shared)
     assert shared == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+@pytest.mark.parametrize("length", [48, 1_000, 1_032])
+def test_scrubbing_zeroes_the_block_that_was_freed_last(length: int) -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    block = libc.malloc(length)
+    ctypes.memset(block, 0xAB, length)
+    libc.free(block)
+    scrub_freed(length)
+    assert 0xAB not in ctypes.string_at(block, length)
