@@ -157,7 +157,7 @@ def anchor_line(*, as_json: AsJson = False) -> None:
 
 
 def rotate_signing_key(*, as_json: AsJson = False) -> None:
-    """Sign with a new key from now on; stop every server of the vault first."""
+    """Sign with a new key from now on; running servers follow it."""
     with ending_well():
         made = _operate().rotate_signing_key(_settings())
     lines = [

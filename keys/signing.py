@@ -55,6 +55,9 @@ _SIGNATURE_LINE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 class NoteSigner:
     """Signs notes under one name with one Ed25519 key.
 
+    A running process follows a rotation: ``renew`` reads the key again, and from then on every
+    holder of this signer signs with the new one.
+
     Attributes:
         name: the key's name, for a ledger its origin; no spaces, no plus sign.
         old_vkeys: verifier keys of before a rotation, newest first.
@@ -65,6 +68,8 @@ class NoteSigner:
     _key: Ed25519PrivateKey = field(repr=False)
     old_vkeys: tuple[str, ...] = ()
     outgoing: NoteSigner | None = None
+    _uri: str = ""
+    _newer: list[NoteSigner] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def load(cls, uri: str, name: str) -> NoteSigner:
@@ -74,7 +79,8 @@ class NoteSigner:
             KeyMissing: there is none. KeyUnavailable: the folder cannot be read.
             IntegrityFailure: the file is not 32 bytes, or others may read it.
         """
-        return cls._from_seed(load_secret(uri, SIGNING_KEY_FILE), name, read_old_vkeys(uri))
+        seed = load_secret(uri, SIGNING_KEY_FILE)
+        return replace(cls._from_seed(seed, name, read_old_vkeys(uri)), _uri=uri)
 
     @classmethod
     def load_or_create(cls, uri: str, name: str) -> NoteSigner:
@@ -87,7 +93,7 @@ class NoteSigner:
             IntegrityFailure: the file is not 32 bytes, or others may read it.
         """
         seed = load_or_create_secret(uri, SIGNING_KEY_FILE)
-        return cls._from_seed(seed, name, read_old_vkeys(uri))
+        return replace(cls._from_seed(seed, name, read_old_vkeys(uri)), _uri=uri)
 
     @classmethod
     def _from_seed(cls, seed: bytes, name: str, old_vkeys: Sequence[str]) -> NoteSigner:
@@ -119,15 +125,36 @@ class NoteSigner:
         promote_secret(uri, NEXT_KEY_FILE, SIGNING_KEY_FILE)
         return replace(self, outgoing=None)
 
+    def renew(self) -> bool:
+        """Follow a rotation, if there was one; tell whether there was.
+
+        Raises:
+            IntegrityFailure: another key lies there, which did not take over from the one in force.
+            KeyMissing, KeyUnavailable: it cannot be read now; the key in force stays.
+        """
+        if not self._uri:
+            return False
+        read = NoteSigner.load(self._uri, self.name)
+        if read.vkey == self.vkey:
+            return False
+        if self.vkey not in read.old_vkeys:
+            raise IntegrityFailure(what="signing-key")
+        self._newer[:] = [read]
+        return True
+
+    @property
+    def _in_force(self) -> NoteSigner:
+        return self._newer[0] if self._newer else self
+
     @property
     def vkeys(self) -> tuple[str, ...]:
         """Return every verifier key whose notes are this vault's, newest first."""
-        return (self.vkey, *self.old_vkeys)
+        return (self.vkey, *self._in_force.old_vkeys)
 
     @property
     def vkey(self) -> str:
         """Return the verifier key, for anyone to hold."""
-        typed = bytes([ED25519]) + self._key.public_key().public_bytes_raw()
+        typed = bytes([ED25519]) + self._in_force._key.public_key().public_bytes_raw()  # noqa: SLF001
         encoded = base64.b64encode(typed).decode("ascii")
         return f"{self.name}+{_key_id(self.name, typed).hex()}+{encoded}"
 
@@ -139,11 +166,12 @@ class NoteSigner:
         """
         if not text.endswith("\n") or len(text) > NOTE_CHARACTERS_MAX or _CONTROL.search(text):
             raise InvalidRequest(what="note-text")
+        key = self._in_force._key  # noqa: SLF001 - of this class
         try:
-            signature = self._key.sign(text.encode())
+            signature = key.sign(text.encode())
         except UnicodeEncodeError as err:
             raise InvalidRequest(what="note-text") from err
-        typed = bytes([ED25519]) + self._key.public_key().public_bytes_raw()
+        typed = bytes([ED25519]) + key.public_key().public_bytes_raw()
         line = base64.b64encode(_key_id(self.name, typed) + signature).decode("ascii")
         also = self.outgoing.sign(text)[len(text) + 1 :] if self.outgoing else ""
         return f"{text}\n— {self.name} {line}\n{also}"

@@ -7,6 +7,7 @@ prove-ledger``: a minute).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -241,3 +242,31 @@ def test_control_audio_before_its_entry_is_committed_is_caught(
     assert found.unrecorded
     assert found.unrecorded <= told.heard
     assert found.unproven
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+def test_running_services_follow_a_new_signing_key(postgresql_uri: str, tmp_path: Path) -> None:
+    with running(tmp_path, postgresql_uri) as fleet:
+        callers = Callers(fleet.replicas, fleet.issuer)
+        with callers.working(CALLERS) as told:
+            done = command(fleet.environ, "rotate-signing-key", "--json")
+            assert done.returncode == 0, done.stderr
+            new = json.loads(done.stdout)["vkey"]
+            give_up = time.monotonic() + 60
+            while not all(shown_vkeys(one)[:1] == [new] for one in fleet.replicas):
+                assert time.monotonic() < give_up, "a service goes on with the old key"
+                time.sleep(0.2)
+            before = len(told.deposits)
+            while len(told.deposits) < before + 10:
+                assert time.monotonic() < give_up, "nobody deposits any more"
+                time.sleep(0.05)
+        settle(fleet)
+        found = look(dataclasses.replace(fleet, vkey=new), told)
+        assert found.wrong == 0, found
+        check_verified(fleet, found)
+        assert "corrupt" not in "".join(one.log.read_text() for one in fleet.replicas)
+
+
+def shown_vkeys(replica: Replica) -> list[str]:
+    return replica.ask("GET", "/.well-known/oubliette-vkey").body.decode().split()

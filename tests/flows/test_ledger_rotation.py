@@ -16,9 +16,13 @@ from keys.errors import KeyUnavailable
 from keys.signing import NoteSigner, verify_note
 from tests.composition import build_service, make_settings, running_server
 from tests.fakes.ledger_kit import ORIGIN, LedgerKit, make_kit, new_id
-from vault.errors import LedgerUnavailable
+from tests.fakes.object_store import MemoryStore
+from vault.errors import LedgerCorrupt, LedgerUnavailable
+from vault.ledger.checkpoint import sign_checkpoint
+from vault.ledger.publish import Publisher
 from vault.ledger.reader import StoreSource
 from vault.ledger.rotate import Rotated, rotate
+from vault.ledger.tree import root_of
 from vault.ledger.verify import verify
 from vault.receipt import Receipts, verify_receipt
 
@@ -39,8 +43,8 @@ def checkpoint(kit: LedgerKit) -> str:
 
 
 @pytest.fixture
-def kit(sqlite_database: Database, tmp_path: Path) -> LedgerKit:
-    made = make_kit(sqlite_database, tmp_path)
+def kit(database: Database, tmp_path: Path) -> LedgerKit:
+    made = make_kit(database, tmp_path)
     made.grow_to(5)
     return made
 
@@ -118,7 +122,7 @@ class TestStops:
         assert (done.vkey, done.old_vkey) == (waiting, old)
         assert reopened(kit, tmp_path).signer.vkeys == (waiting, old)
 
-    def test_another_sequencer_at_work_ends_it(
+    def test_another_sequencer_that_was_quicker_is_signed_over(
         self, kit: LedgerKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         other, append = kit.another_sequencer(), kit.ledger.append_alone
@@ -128,13 +132,79 @@ class TestStops:
             other.run_once()
             return entry
 
+        old = kit.signer.vkey
         with monkeypatch.context() as patch:
             patch.setattr(
                 "vault.ledger.append.Ledger.append_alone", lambda _, e: append_and_order(e)
             )
+            done = rotate(kit.sequencer, uri(tmp_path))
+        for vkey in (old, done.vkey):
+            verify_note(checkpoint(kit), vkey)
+
+    def test_a_sequencer_that_leaves_no_moment_ends_it(
+        self, kit: LedgerKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other, publish = kit.another_sequencer(), Publisher.publish
+
+        def publish_and_grow(self: Publisher, **how: bool) -> None:
+            publish(self, **how)
+            if how:
+                kit.append_many(1)
+                other.run_once()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Publisher, "publish", publish_and_grow)
+            patch.setattr("vault.ledger.rotate.TRIES", 3)
+            patch.setattr("vault.ledger.rotate.BETWEEN_TRIES_S", 0)
             with pytest.raises(LedgerUnavailable):
                 rotate(kit.sequencer, uri(tmp_path))
         assert reopened(kit, tmp_path).signer.vkey == kit.signer.vkey
+
+
+class TestReplicas:
+    """Processes that loaded the old key before it was rotated."""
+
+    def test_a_running_replica_follows(self, kit: LedgerKit, tmp_path: Path) -> None:
+        replica = dataclasses.replace(kit, signer=NoteSigner.load(uri(tmp_path), ORIGIN))
+        replica.sequencer.check()
+        old = replica.signer.vkey
+        done = rotate(kit.sequencer, uri(tmp_path))
+        reopened(kit, tmp_path).grow_to(9)  # signed by the new key alone
+        replica.grow_to(12)
+        assert replica.signer.vkeys == (done.vkey, old)
+        verify_note(checkpoint(replica), done.vkey)
+        with pytest.raises(IntegrityFailure):
+            verify_note(checkpoint(replica), old)
+        verify_note(replica.signer.sign("a receipt\n"), done.vkey)
+        assert verify(StoreSource(kit.store), done.vkey).checkpoint.size == 12
+
+    def test_one_that_signs_last_with_the_old_key_harms_nobody(
+        self, kit: LedgerKit, tmp_path: Path
+    ) -> None:
+        replica = dataclasses.replace(kit, signer=NoteSigner.load(uri(tmp_path), ORIGIN))
+        replica.sequencer.check()  # it has just looked at its key
+        done = rotate(kit.sequencer, uri(tmp_path))
+        replica.grow_to(9)
+        verify_note(checkpoint(replica), done.old_vkey)
+        again = reopened(kit, tmp_path)
+        again.grow_to(12)
+        verify_note(checkpoint(again), done.vkey)
+
+    def test_control_a_key_that_nobody_vouched_for_is_not_followed(
+        self, kit: LedgerKit, tmp_path: Path
+    ) -> None:
+        replica = dataclasses.replace(kit, signer=NoteSigner.load(uri(tmp_path), ORIGIN))
+        replica.sequencer.check()
+        old = replica.signer.vkey
+        (tmp_path / "keyring" / "signing.key").write_bytes(bytes(32))
+        with pytest.raises(IntegrityFailure):
+            replica.signer.renew()
+        stranger = dataclasses.replace(kit, signer=NoteSigner.load(uri(tmp_path), ORIGIN))
+        assert isinstance(kit.store, MemoryStore)
+        kit.store.replace("checkpoint", sign_checkpoint(stranger.signer, 5, root_of([])).encode())
+        with pytest.raises(LedgerCorrupt):
+            replica.sequencer.check()
+        assert replica.signer.vkey == old
 
 
 def test_the_command(tmp_path: Path) -> None:

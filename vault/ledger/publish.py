@@ -20,6 +20,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from core.db import Database
+from core.errors import IntegrityFailure
 from keys.signing import NoteSigner
 from vault.errors import LedgerCorrupt, ObjectExists, ObjectMissing
 from vault.ledger import tiles
@@ -106,8 +107,11 @@ class Publisher:
             )
         return True
 
-    def publish(self) -> None:
+    def publish(self, *, sign_again: bool = False) -> None:
         """Sign the newest checkpoint row and publish it, unless it is; two at once do no harm.
+
+        Args:
+            sign_again: also when one of its size is published, which may lack a signature.
 
         Raises:
             LedgerCorrupt: what is published is not one of our checkpoints.
@@ -119,7 +123,8 @@ class Publisher:
                 return
             note = sign_checkpoint(self.signer, last.size, last.root_hash)
             there = self.published()
-            if there is None or there.checkpoint.size < last.size:
+            size = -1 if there is None else there.checkpoint.size
+            if size < last.size or (sign_again and size == last.size):
                 self.store.replace(tiles.CHECKPOINT_KEY, note.encode())
             connection.execute(
                 sa.update(ledger_checkpoints)
@@ -130,15 +135,23 @@ class Publisher:
     def published(self) -> Published | None:
         """Return the published checkpoint, or None when there is none.
 
+        One that is signed by nobody known makes this process look whether its key was rotated.
+
         Raises:
             IntegrityFailure: it is not signed by this ledger. StoreUnavailable: no answer.
+            KeyMissing, KeyUnavailable: nor can it be told whether a new key took over.
         """
         try:
             data = StoreSource(self.store).get(tiles.CHECKPOINT_KEY)
         except ObjectMissing:
             return None
         note = data.decode(errors="replace")
-        return Published(note, read_checkpoint(note, *self.vkeys))
+        try:
+            return Published(note, read_checkpoint(note, *self.vkeys))
+        except IntegrityFailure:
+            if not self.signer.renew():
+                raise
+            return Published(note, read_checkpoint(note, *self.signer.vkeys))
 
     def drop_partials(self, before_size: int, size: int) -> None:
         """Delete partial files whose full ones the published tree of ``size`` has.

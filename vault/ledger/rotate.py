@@ -10,14 +10,20 @@ Does not protect against: a key that was stolen before it was rotated. Its notes
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 from core.errors import IntegrityFailure
-from keys.signing import NoteSigner, verify_note
+from keys.signing import verify_note
 from vault.errors import LedgerUnavailable
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event, system_actor
 from vault.ledger.sequence import Sequencer
+
+TRIES: Final = 50
+BETWEEN_TRIES_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,48 +43,50 @@ class Rotated:
 
 
 def rotate(sequencer: Sequencer, uri: str) -> Rotated:
-    """Rotate the signing key; no other sequencer of this ledger may run.
+    """Rotate the signing key. Servers may run: each follows within seconds (``NoteSigner.renew``).
 
     Args:
         sequencer: of the key in force.
-        uri: where the key lies (``local:<folder>``).
+        uri: where the key lies (``local:<folder>``), the same folder for every server.
 
     Raises:
-        LedgerUnavailable: another sequencer runs, or the entry cannot be written; the old key is
-            in force. LedgerCorrupt, StoreUnavailable, KeyUnavailable: likewise.
+        LedgerUnavailable: the entry cannot be written, or other sequencers left no moment for a
+            checkpoint that both keys sign; the old key is in force.
+        LedgerCorrupt, StoreUnavailable, KeyUnavailable: likewise.
     """
-    old = sequencer.signer
+    old, old_vkey = sequencer.signer, sequencer.signer.vkey
     while sequencer.run_once():
         pass
     new = old.successor(uri)
-    entry_id = _record(sequencer.ledger, old, new)
-    both = replace(sequencer, signer=new)
-    while both.run_once():
-        pass
-    size = _signed_by_both(both, old)
+    entry_id = _record(sequencer.ledger, old_vkey, new.vkey)
+    size = _sign_with_both(replace(sequencer, signer=new), entry_id, old_vkey)
     new.hand_over(uri)
-    return Rotated(new.vkey, old.vkey, entry_id, size)
+    return Rotated(new.vkey, old_vkey, entry_id, size)
 
 
-def _record(ledger: Ledger, old: NoteSigner, new: NoteSigner) -> str:
+def _record(ledger: Ledger, old_vkey: str, new_vkey: str) -> str:
     ledger.prepare()
     event = Event(
         "signing-key-changed",
         system_actor(ledger.ledger_controller_id, "keys"),
         ledger.ledger_controller_id,
         outcome="changed",
-        facts={"vkey": new.vkey, "vkey_before": old.vkey},
+        facts={"vkey": new_vkey, "vkey_before": old_vkey},
     )
     return ledger.append_alone(event).id
 
 
-def _signed_by_both(both: Sequencer, old: NoteSigner) -> int:
-    """Return the size of the published checkpoint once both signatures over it hold."""
-    published = both.publisher.published()
-    try:
-        note = "" if published is None else published.note
-        for vkey in (old.vkey, both.signer.vkey):
-            verify_note(note, vkey)
-    except IntegrityFailure as err:
-        raise LedgerUnavailable(why="sequencer-busy") from err
-    return 0 if published is None else published.checkpoint.size
+def _sign_with_both(both: Sequencer, entry_id: str, old_vkey: str) -> int:
+    """Publish a checkpoint over the entry that both keys sign; return its size."""
+    for _ in range(TRIES):
+        both.run_once()
+        both.publisher.publish(sign_again=True)
+        published = both.publisher.published()
+        index = both.ledger.row(entry_id).seq
+        if published is not None and index is not None and index < published.checkpoint.size:
+            with suppress(IntegrityFailure):  # another sequencer was quicker, with the old key only
+                for vkey in (old_vkey, both.signer.vkey):
+                    verify_note(published.note, vkey)
+                return published.checkpoint.size
+        time.sleep(BETWEEN_TRIES_S)
+    raise LedgerUnavailable(why="sequencer-busy")

@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection
 
 from core.db import Database
 from core.errors import IntegrityFailure
+from keys.errors import KeysError
 from keys.signing import NoteSigner
 from vault.errors import LedgerCorrupt
 from vault.ledger.append import Ledger
@@ -54,6 +55,7 @@ class _Memory:
 
     frontier: Frontier | None = None
     looked_at: float = float("-inf")
+    renewed_at: float = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,17 @@ class Sequencer:
                 if newer == published:
                     raise
         self._memory.looked_at = time.monotonic()
+        self._renew_key()
         return index, 0 if published is None else published.checkpoint.size
+
+    def _renew_key(self) -> None:
+        """Follow a rotation of the signing key, now and then; another key is reported, not used."""
+        if time.monotonic() - self._memory.renewed_at > FULL_LOOK_EVERY_S:
+            try:
+                self.signer.renew()
+            except (KeysError, IntegrityFailure) as err:
+                self.report(err)
+            self._memory.renewed_at = time.monotonic()
 
     def _published(self) -> Published | None:
         try:
