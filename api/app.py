@@ -41,6 +41,7 @@ from api.routes import (
     listens,
     recordings,
     searches,
+    set_aside,
 )
 from api.service import Service
 from core.errors import InvalidRequest, OublietteError
@@ -54,6 +55,7 @@ ROUTERS: Final = (
     searches.router,
     listens.router,
     holds.router,
+    set_aside.router,
     erasures.router,
     ledger.router,
     audit.router,

@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from api import cli_audit, cli_campaign, cli_deposit, cli_erase, cli_people, cli_vault
+from api import (
+    cli_audit,
+    cli_campaign,
+    cli_deposit,
+    cli_erase,
+    cli_people,
+    cli_restore,
+    cli_vault,
+)
 from api.cli_incident import app as incident_app
 from api.cli_keys import app as keys_app
 from api.version import program_version
@@ -58,7 +66,9 @@ app.command()(cli_vault.token)
 app.command()(cli_vault.migrate)
 app.command()(cli_vault.doctor)
 app.command()(cli_vault.sweep)
-app.command()(cli_vault.restore)
+app.command()(cli_restore.backup)
+app.command()(cli_restore.restore)
+app.command()(cli_restore.rebuild)
 app.command()(cli_vault.verify)
 app.command("anchor-line")(cli_vault.anchor_line)
 app.command("rotate-signing-key")(cli_vault.rotate_signing_key)
@@ -73,7 +83,7 @@ app.command()(cli_audit.audit)
 app.command()(cli_audit.receipts)
 app.add_typer(cli_erase.erase_app, name="erase")
 app.add_typer(cli_erase.hold_app, name="hold")
-app.add_typer(keys_app, name="keys")
+app.add_typer(cli_restore.set_aside_app, name="set-aside")
 app.add_typer(incident_app, name="incident")
 
 

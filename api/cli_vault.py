@@ -20,7 +20,6 @@ from api.cli_http import DEFAULT_URL
 from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_bar, show
 from api.roles import ROLES as SERVE_ROLES
 from api.settings import Settings, load_settings
-from core.clock import to_text
 from vault.access import ROLES
 
 Key = Annotated[str, typer.Option("--key", help="The verifier key, or @FILE with one a line.")]
@@ -110,13 +109,6 @@ def sweep(
     show(report, as_json=as_json)
     if report["failures"]:
         raise typer.Exit(REFUSED)
-
-
-def restore(*, as_json: AsJson = False) -> None:
-    """After an old database was put back: the erased stay dead, the living come back."""
-    with ending_well(), progress_bar() as bar:
-        report = _operate().restore(_settings(), _parts(bar))
-    show(report, as_json=as_json, lines=_restored(report))
 
 
 def verify(
@@ -245,23 +237,4 @@ def _welcome(settings: Settings, made: dict[str, Any]) -> list[str]:
         "start it:            oubliette serve",
         "a token as admin:    oubliette token --role admin --subject you",
         "a token as officer:  oubliette token --role dpo --subject you",
-    ]
-
-
-def _restored(report: dict[str, Any]) -> list[str]:
-    lines = [
-        f"rows shredded: {report['shredded_rows']}",
-        f"rows returned: {report['returned_rows']}",
-        f"objects set aside: {len(report['set_aside'])}",
-        f"objects missing: {len(report['missing_objects'])}",
-        f"ledger entries: {report['ledger_size']}",
-    ]
-    lines += [
-        f"erasure to plan again: {one['erasure_id']}  {one['kind']} of {one['recordings']}, "
-        f"approved at {to_text(one['approved_at'])} by {one['approved_by']}"
-        for one in report["undone_erasures"]
-    ]
-    return lines + [
-        f"an officer ends the restore with: oubliette hold lift {one}"
-        for one in report["release_hold_ids"]
     ]

@@ -85,17 +85,6 @@ def sweep(settings: Settings, tell: Told, *, trust_clock: bool) -> dict[str, Any
     return asdict(report)
 
 
-def restore(settings: Settings, tell: Told) -> dict[str, Any]:
-    """Run the restore, with no server on the vault."""
-    configure_logging()
-    service = assemble(open_ports(settings), settings)
-    try:
-        service.claim.take()
-        return asdict(service.restore.run(tell))
-    finally:
-        service.stop()
-
-
 def verify(settings: Settings, key: str, tell: ToldOf, kept: Sequence[str]) -> dict[str, Any]:
     """Verify the vault's own ledger: files, rows, texts, and what was anchored or kept of it."""
     service = assemble(open_ports(settings), settings)

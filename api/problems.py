@@ -70,6 +70,8 @@ STATUS: Final[Mapping[str, int]] = {
     "restore-refused": 409,
     "restriction-in-force": 409,
     "retention-floor": 409,
+    "backup-invalid": 409,
+    "backup-refused": 409,
     "set-aside-conflict": 409,
     "review-conflict": 409,
     "uploads-in-progress": 409,

@@ -38,6 +38,7 @@ from retention.hold import Holds
 from retention.policies import Policies
 from retention.restore import Restore
 from retention.scheduler import Scheduler
+from retention.set_aside_decision import SetAsides
 from retention.sweep import Sweep
 from retention.work_lease import WorkLease
 from vault.account import Accounts
@@ -47,12 +48,14 @@ from vault.approval import Approvals
 from vault.attempt import Attempts
 from vault.campaign import Campaigns
 from vault.catalogue import Catalogue
+from vault.controller_entry import record_controllers
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
-from vault.incident import Incidents
+from vault.errors import LedgerUnavailable
 from vault.freeze import Freezes
 from vault.grants import Grants
+from vault.incident import Incidents
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.audit import Audit
@@ -143,6 +146,7 @@ class Service:
     erase: Erase
     sweep: Sweep
     restore: Restore
+    set_asides: SetAsides
     scheduler: Scheduler
     work_lease: WorkLease
     threads: Threads = field(default_factory=Threads)
@@ -165,7 +169,8 @@ class Service:
         """Check the ledger, recover and lease key material: what any command needs first.
 
         Raises:
-            RestoreNeeded: the database is an older copy than keys or ledger.
+            RestoreNeeded: the database is an older copy than keys or ledger, or a restore has not
+                ended.
             LedgerCorrupt: the published ledger is not the one of this database. When it is not the
                 one that was anchored, only the alarm sounds.
             KeysLost, KeyUnavailable, DestructionUnconfirmed: of the first controller that failed.
@@ -178,12 +183,23 @@ class Service:
                 continue
             if not self.ledger.alarm.sounding:
                 raise recovered.error
+        self._check_recovered()
         for controller_id in (
             self.ports.vault.ledger_controller_id,
             *controller_ids(self.ports.database),
         ):
             with contextlib.suppress(KeyUnavailable):
                 self.keyring.warm(controller_id)
+
+    def _check_recovered(self) -> None:
+        """Compare pointers with the ledger and tell it of controllers; a closed ledger is left."""
+        if self.ledger.alarm.sounding:
+            return
+        try:
+            self.restore.check_recovered()
+            record_controllers(self.ports.database, self.ledger)
+        except (KeyUnavailable, LedgerUnavailable) as error:
+            log().warning("start-check-waits", **fault_fields(error))
 
     def start_threads(self, *names: str) -> None:
         """Start some threads only, as a command that is no server needs them."""

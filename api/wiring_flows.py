@@ -21,6 +21,7 @@ from retention.gate import Gate
 from retention.hold import Holds
 from retention.policies import Policies
 from retention.restore import Restore
+from retention.set_aside_decision import SetAsides
 from retention.sweep import Sweep
 from retention.upkeep import Upkeep
 from vault.attempt import Attempts
@@ -97,6 +98,7 @@ class Ending:
     erase: Erase
     sweep: Sweep
     restore: Restore
+    set_asides: SetAsides
 
 
 def core(ports: Ports, on_entry: Callable[[Event], None]) -> Core:
@@ -227,16 +229,22 @@ def ending(
             listens=accounts,
             ledger_retention_months=settings.ledger_retention_months,
         ),
-        restore=Restore(
-            database=database,
-            store=ports.store,
-            keyring=keyring,
-            recovery=core.recovery,
-            providers=ports.providers,
-            ledger=ledger,
-            sequencer=core.sequencer,
-            clock=clock,
-        ),
+        restore=_restore(ports, core),
+        set_asides=SetAsides(database, ports.store, keyring, core.shredder, ledger),
+    )
+
+
+def _restore(ports: Ports, core: Core) -> Restore:
+    return Restore(
+        database=ports.database,
+        store=ports.store,
+        keyring=core.keyring,
+        recovery=core.recovery,
+        providers=ports.providers,
+        ledger=core.ledger,
+        sequencer=core.sequencer,
+        clock=ports.clock,
+        anchoring=core.anchoring,
     )
 
 

@@ -52,6 +52,12 @@ class KeyStore:
         with self.database.read() as connection:
             return list(connection.execute(query).scalars())
 
+    def all_of(self, connection: Connection) -> Sequence[Pointer]:
+        """Return every pointer that a transaction sees, in order."""
+        query = sa.select(*_COLUMNS).order_by(key_trees.c.controller_id)
+        found = (_pointer(row) for row in connection.execute(query))
+        return [pointer for pointer in found if pointer is not None]
+
     def unfinished(self, connection: Connection) -> Sequence[str]:
         """Return the controllers some of whose older keys are not confirmed destroyed."""
         query = sa.select(key_trees.c.controller_id).where(

@@ -129,3 +129,17 @@ class SetAsideConflict(RetentionError):
 
     code = "set-aside-conflict"
     title = "This cannot be done with the object that was set aside."
+
+
+class BackupInvalid(RetentionError):
+    """A backup is not whole, not this vault's, or was changed: facts say which part."""
+
+    code = "backup-invalid"
+    title = "The backup does not hold what its manifest says."
+
+
+class BackupRefused(RetentionError):
+    """A backup may not be written there: keys, or what opens with them, lie there too."""
+
+    code = "backup-refused"
+    title = "The backup was refused: key material would lie in it."

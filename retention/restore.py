@@ -49,6 +49,7 @@ from retention.restore_objects import ReturnedObjects
 from retention.restore_replay import Replay
 from retention.restore_report import RestoreReport
 from retention.restore_rows import shred_dead_rows
+from vault.ledger.anchor import NO_ANCHOR, Anchoring
 from vault.ledger.append import Ledger
 from vault.ledger.journal import LedgerJournal
 from vault.ledger.sequence import Sequencer
@@ -82,6 +83,7 @@ class Restore:
     ledger: Ledger
     sequencer: Sequencer
     clock: Clock
+    anchoring: Anchoring | None = None
 
     def check_start(self) -> None:
         """Refuse to serve from a database that is behind keys or ledger; changes nothing.
@@ -94,8 +96,24 @@ class Restore:
         """
         restore_start.check(self.database, self.providers, self.sequencer)
 
-    def run(self, progress: Progress | None = None) -> RestoreReport:
+    def check_recovered(self) -> None:
+        """Refuse a pointer behind the ledger; call it once key material is recovered.
+
+        Raises:
+            RestoreNeeded: run the restore.
+            KeyUnavailable, LedgerUnavailable, DatabaseUnavailable: it cannot be told now.
+        """
+        restore_start.check_recovered(self.database, self.ledger, self.sequencer)
+
+    def run(
+        self, progress: Progress | None = None, *, ledger_from_backup: bool = False
+    ) -> RestoreReport:
         """Run every step; a repeated run finds less to do and ends the same.
+
+        Args:
+            progress: told (part, done) as it goes.
+            ledger_from_backup: the ledger's own files were lost and come from a backup: its next
+                entry says so, because what followed in the lost ones is told by nobody now.
 
         Raises:
             RestoreRefused: key material or ledger cannot be brought together; no recording changed.
@@ -107,9 +125,24 @@ class Restore:
             restore_stop.begin(self.database, self.clock, controller_id)
         tell("keys", len(report.epochs))
         report.ledger_size = self.bring_ledger_forward()
+        if ledger_from_backup:
+            restore_ledger.say_restored(self.ledger, report.ledger_size, self.anchor())
         tell("ledger", report.ledger_size)
         self.bring_rows_back(report, tell)
+        restore_stop.take_mark_off(self.database, self.ledger.ledger_controller_id)
         return report
+
+    def anchor(self) -> str:
+        """Return what the ledger is compared with outside; ``none`` where there is nothing.
+
+        Raises:
+            StoreUnavailable: the note of the last anchored checkpoint cannot be read.
+        """
+        if self.anchoring is None or self.anchoring.store is None:
+            return NO_ANCHOR
+        known = self.anchoring.last_known()
+        size = 0 if known is None else known.checkpoint.size
+        return f"{self.anchoring.uri} {size}"
 
     def bring_rows_back(self, report: RestoreReport, tell: Progress) -> None:
         """Replay decisions, judge rows and objects by the cover, jump counters, and end.
@@ -120,6 +153,7 @@ class Restore:
             As ``run``.
         """
         controller_ids = self._controllers()
+        report.anchor = self.anchor()
         replayed = Replay(self.database, self.ledger).run()
         report.replayed, report.returned_campaigns = replayed.changed, replayed.campaigns
         report.unreadable_entries += replayed.unreadable
@@ -141,10 +175,7 @@ class Restore:
     ) -> None:
         objects = ReturnedObjects(self.database, self.store, self.keyring, self.ledger, self.clock)
         found = objects.run(partial(tell, "objects"))
-        report.returned_rows = found.returned
-        report.dead_objects = found.dead
-        report.set_aside, report.set_aside_count = found.set_aside, found.set_aside_count
-        report.missing_objects, report.missing_count = found.missing, found.missing_count
+        report.note_objects(found)
         for controller_id in controller_ids:
             self.keyring.warm(controller_id)
             reached = self.keyring.reached(controller_id)
@@ -171,12 +202,21 @@ class Restore:
             As ``run``.
         """
         restore_ledger.bring_forward(self.database, self.ledger, self.sequencer)
+        self._compare_with_anchor()
         journal = LedgerJournal(self.ledger)
         for controller_id in self._trees():
             journal.record_missing(KeyStore(self.database).read(controller_id))
         restore_ledger.order_all(self.sequencer)
         published = self.sequencer.publisher.published()
         return 0 if published is None else published.checkpoint.size
+
+    def _compare_with_anchor(self) -> None:
+        """Refuse a ledger that does not begin with the last anchored checkpoint."""
+        if self.anchoring is None:
+            return
+        self.anchoring.check()
+        if self.ledger.alarm.sounding:
+            raise RestoreRefused(why="ledger-corrupt", what=self.ledger.alarm.what)
 
     def _trees(self) -> Sequence[str]:
         known = KeyStore(self.database).controllers()

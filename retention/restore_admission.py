@@ -255,6 +255,7 @@ def _ensure_campaign(connection: Connection, subject: Subject, at: datetime) -> 
 
     It comes back closed, without a policy: nothing in it ends before an officer has given it one.
     """
+    # long: one line a column of a campaign's row
     query = sa.select(campaigns.c.prefix, campaigns.c.controller_id).where(
         campaigns.c.id == subject.campaign_id
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from retention.restore_erasures import UndoneErasure
+from retention.restore_objects import FoundObjects
 from retention.set_aside import SetAside
 
 
@@ -50,3 +51,10 @@ class RestoreReport:
     undone_erasures: list[UndoneErasure] = field(default_factory=list)
     release_hold_ids: list[str] = field(default_factory=list)
     anchor: str = "none"
+
+    def note_objects(self, found: FoundObjects) -> None:
+        """Take over what a walk over the store found."""
+        self.returned_rows = found.returned
+        self.dead_objects = found.dead
+        self.set_aside, self.set_aside_count = found.set_aside, found.set_aside_count
+        self.missing_objects, self.missing_count = found.missing, found.missing_count

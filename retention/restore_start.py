@@ -18,6 +18,8 @@ from keys.providers.registry import Providers
 from keys.store import KeyStore
 from retention import restore_stop
 from retention.errors import RestoreNeeded
+from vault.ledger.append import Ledger
+from vault.ledger.journal import LedgerJournal
 from vault.ledger.rows import next_index
 from vault.ledger.sequence import Sequencer
 
@@ -41,6 +43,37 @@ def check(database: Database, providers: Providers, sequencer: Sequencer) -> Non
     store = KeyStore(database)
     for controller_id in store.controllers():
         _check_keys(providers, store.read(controller_id))
+
+
+def check_recovered(database: Database, ledger: Ledger, sequencer: Sequencer) -> None:
+    """Refuse a pointer that is behind the ledger; write the entries that recovery left out.
+
+    Call it once key material is recovered and the ledger is compared with its anchor.
+
+    Raises:
+        RestoreNeeded: the ledger, which extends its anchor, tells a later epoch than the pointer.
+        KeyUnavailable, LedgerUnavailable, DatabaseUnavailable: it cannot be told now.
+    """
+    journal, store = LedgerJournal(ledger), KeyStore(database)
+    for controller_id in store.controllers():
+        told = journal.highest_epoch(controller_id)  # first: entry and pointer commit together
+        pointer = store.read(controller_id)
+        if told is not None and told > pointer.epoch:
+            raise RestoreNeeded(
+                ahead="ledger-epoch",
+                controller=controller_id,
+                database_epoch=pointer.epoch,
+                newest_epoch=told,
+            )
+        if told is None or told < pointer.epoch:
+            _order(sequencer)
+            journal.record_missing(pointer)
+
+
+def _order(sequencer: Sequencer) -> None:
+    """Order what waited for this start, so that the ledger takes one more entry."""
+    while sequencer.run_once():
+        pass
 
 
 def _check_keys(providers: Providers, pointer: Pointer) -> None:
