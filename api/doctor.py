@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from api.doctor_keys import provider_findings
 from api.doctor_machine import machine_findings
 from api.doctor_vault import vault_findings
 from api.finding import Finding
@@ -27,6 +28,7 @@ def examine(settings: Settings) -> list[Finding]:
         return [*found, Finding("fail", "open", str(error))]
     try:
         found += _safely("vault", lambda: vault_findings(service))
+        found += _safely("key-provider", lambda: provider_findings(service))
     finally:
         service.keyring.close()
         service.ports.database.close()

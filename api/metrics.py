@@ -108,6 +108,9 @@ class Metrics:
         )
         for store in STORES:
             self.store_errors.labels(store)
+        self.key_providers_down = self._gauge(
+            "oubliette_key_providers_down", "Key providers whose newest call was not answered."
+        )
         self.key_lease_left_seconds = self._gauge(
             "oubliette_key_lease_left_seconds", "Least time left on a cover in use; 30 without one."
         )

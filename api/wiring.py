@@ -106,6 +106,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
     # long: one line for each collaborator
     metrics = Metrics()
     watched = _counted(ports, metrics)
+    metrics.key_providers_down.set_function(lambda: len(ports.providers.down()))
     core = flows.core(watched, metrics.entry_committed)
     taking = flows.taking(watched, settings, core)
     listening = flows.listening(watched, settings, core)

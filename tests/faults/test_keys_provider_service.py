@@ -1,0 +1,168 @@
+"""A whole service whose key provider fails: closed, seen, and well again by itself."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import pytest
+
+from api import background
+from api.doctor_keys import provider_findings
+from api.figures import Figures
+from api.service import Service
+from keys.errors import KeyUnavailable
+from keys.providers.deadline import Deadline, Patience
+from keys.providers.registry import Providers
+from retention.certificate import verify_certificate
+from retention.errors import CertificatePending
+from retention.policy import PolicyRequest
+from retention.target import ErasureRequest, Target
+from tests.composition import Made, make_service
+from tests.fakes.faulty_provider import FaultyProvider
+from vault.access import Actor
+from vault.deposit import DepositRequest
+from vault.errors import RecordingErased
+
+NEVER: Final = 10**9
+BODY: Final = b"\x55" * 8_000
+PACE: Final = Event()
+
+
+class Vault:
+    """A running service with one provider that can be made to fail."""
+
+    def __init__(self, made: Made, provider: FaultyProvider) -> None:
+        self.service: Service = made.service
+        self.provider = provider
+        self.officer: Actor = made.actor("admin", "dpo", "intake")
+        self.manager: Actor = made.actor("quality-manager")
+        self.service.campaigns.create(self.officer, slug="winter", name="Winter")
+        policy = PolicyRequest(
+            legal_basis="legitimate-interests",
+            balancing_text="Staff are told, calls are short.",
+            listen_purposes=("quality-control",),
+            countries=("FR",),
+            preset="quality",
+        )
+        self.service.policies.put(self.officer, "winter", policy)
+        self.service.campaigns.open(self.officer, "winter")
+
+    def deposit(self) -> str:
+        request = DepositRequest("winter", media_type="audio/PCMA")
+        upload = self.service.deposit.begin(self.officer, request)
+        upload.write(BODY)
+        return upload.finish().recording_id
+
+    def fail(self, mode: str) -> None:
+        self.provider.mode, self.provider.at = mode, len(self.provider.calls)
+
+    def erase(self, recording_id: str) -> str:
+        target = Target.recording(recording_id)
+        request = ErasureRequest(target, "objection", "Asked for by letter on 2 March")
+        plan = self.service.erase.plan(self.officer, request)
+        self.service.erase.execute(self.officer, plan.id, plan.plan_digest)
+        self.service.finish_soon(plan.id)
+        return plan.id
+
+    def state(self, erasure_id: str) -> str:
+        return self.service.erase.get(self.officer, erasure_id).state
+
+    def figure(self, name: str) -> float:
+        service = self.service
+        Figures(service.ports.database, service.ledger, service.metrics).refresh()
+        text = self.service.metrics.text().decode()
+        found = re.search(rf"^{re.escape(name)} ([0-9.]+)$", text, re.MULTILINE)
+        assert found, name
+        return float(found[1])
+
+    def granted(self, recording_id: str) -> object:
+        return self.service.listens.grant(
+            self.manager,
+            recording_id,
+            purpose="quality-control",
+            reason="Monthly quality review",
+            bind_cookie=False,
+        )
+
+
+@pytest.fixture
+def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
+    monkeypatch.setattr(background, "ERASURES_EVERY_S", 0.2)
+    faulty: list[FaultyProvider] = []
+
+    def wrap(real: Providers) -> Providers:
+        faulty.append(FaultyProvider(real.default, "refuse", NEVER))
+        return Providers((Deadline(faulty[0], Patience(0.5, 0.2)),))
+
+    with make_service(tmp_path, providers=wrap) as made:
+        yield Vault(made, faulty[0])
+        faulty[0].heal()
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    ends_s = time.monotonic() + 60
+    while not holds():
+        if time.monotonic() > ends_s:
+            return False
+        PACE.wait(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    "mode", ["hang", *(pytest.param(m, marks=pytest.mark.prove) for m in ("refuse", "forget"))]
+)
+def test_an_erasure_waits_in_plain_sight_and_ends_without_a_restart(
+    vault: Vault, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim, survivor = vault.deposit(), vault.deposit()
+    service = vault.service
+    vault.fail(mode)
+    with caplog.at_level(logging.ERROR):
+        erasure_id = vault.erase(victim)
+        assert soon(lambda: vault.state(erasure_id) == "waiting-key-provider")
+
+    (listed,) = service.erase.list(vault.officer, "waiting-key-provider")
+    assert (listed.id, listed.planned_count) == (erasure_id, 1)
+    found = service.erase.get(vault.officer, erasure_id)
+    assert [item.recording_id for item in found.items] == [victim]
+    assert vault.figure('oubliette_erasures_waiting{state="waiting-key-provider"}') == 1
+    assert mode == "forget" or vault.figure("oubliette_key_providers_down") == 1
+    assert "key-provider-waits" in caplog.text
+    failing = {one.check: one.text for one in provider_findings(service) if one.verdict == "fail"}
+    assert erasure_id in failing["erasures"]
+    assert "1 erasures of 1 recordings" in failing["erasures"]
+    assert mode == "forget" or "does not answer" in failing["key-provider"]
+    with pytest.raises(RecordingErased):
+        vault.granted(victim)
+    with pytest.raises(CertificatePending):
+        service.erase.certificate(vault.officer, erasure_id)
+
+    vault.provider.heal()
+    assert soon(lambda: vault.state(erasure_id) == "done")
+    assert soon(lambda: service.erase.get(vault.officer, erasure_id).certificate_id is not None)
+    text = service.erase.certificate(vault.officer, erasure_id)
+    proven = verify_certificate(text, *service.sequencer.vkeys)
+    assert proven.recording_ids == (victim,)
+    assert vault.figure('oubliette_erasures_waiting{state="waiting-key-provider"}') == 0
+    assert vault.figure("oubliette_key_providers_down") == 0
+    assert [one.verdict for one in provider_findings(service)] == ["ok", "ok"]
+    assert vault.granted(survivor)
+
+
+@pytest.mark.parametrize("mode", ["refuse", "hang", "forget"])
+def test_without_a_provider_nothing_is_taken_and_then_it_is(vault: Vault, mode: str) -> None:
+    first = vault.deposit()
+    vault.service.keyring.close()  # as after a start
+    vault.fail(mode)
+    with pytest.raises(KeyUnavailable):
+        vault.deposit()
+    assert vault.service.readiness.failing()  # no requests are sent here
+    vault.provider.heal()
+    assert soon(lambda: not vault.service.readiness.failing())
+    assert vault.deposit() != first
