@@ -14,6 +14,9 @@ administrator of the AWS account cancels the deletion within the window: two dat
 KMS is eventually consistent. A key that is not found is called missing only when KMS says that it
 pends deletion, or when it was made longer ago than changes take to arrive everywhere.
 
+Creating that was cut off may leave a KMS key without an alias. Giving it up ends it, by its tag; one
+that KMS made twice, or that a crash left, stays: it has wrapped nothing, and costs.
+
 Does not protect against: an administrator who cancels a deletion within the window; AWS.
 
 Source: AWS KMS Developer Guide, "Key states of AWS KMS keys", "Deleting AWS KMS keys", "AWS KMS
@@ -64,6 +67,7 @@ class KmsProvider:
     name: str
     patience_s: float
     _known: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+    _doubtful: set[str] = field(default_factory=set, repr=False)
 
     @property
     def uri(self) -> str:
@@ -81,6 +85,7 @@ class KmsProvider:
         with _translated():
             if key_id in self._known or self.account.targets(key_id):
                 raise KeyUnavailable(what="key-id-taken", key_id=key_id)
+            self._doubtful.add(key_id)
             made = self.account.calls.once(
                 "create_key",
                 Description="Oubliette epoch key",
@@ -94,6 +99,7 @@ class KmsProvider:
             )
             if not self.account.shows(key_id, made["KeyId"]):
                 raise KeyUnavailable(what="kms-settling", key_id=key_id)
+            self._doubtful.discard(key_id)
 
     def list_keys(self, controller_id: str) -> Sequence[ListedKey]:
         """Return the keys that KMS has not scheduled for deletion."""
@@ -154,11 +160,14 @@ class KmsProvider:
         try:
             with _translated():
                 known = {self._known[key_id][0]} if key_id in self._known else set()
-                kms_ids = known | self.account.targets(key_id) or self.account.orphans(key_id)
+                kms_ids = known | self.account.targets(key_id)
+                if key_id in self._doubtful:
+                    kms_ids |= self.account.orphans(key_id)
                 for kms_id in kms_ids:
                     self.account.end(kms_id, self.window_days)
                 self.account.drop_aliases(key_id)
                 self._known.pop(key_id, None)
+                self._doubtful.discard(key_id)
         except KeyUnavailable as err:
             raise DestructionUnconfirmed(key_id=key_id, provider=self.uri) from err
 

@@ -8,6 +8,7 @@ a real service (``OUBLIETTE_CHECK_KEYS_URI``).
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from core.errors import IntegrityFailure, InvalidRequest
 from keys.errors import KeyMissing, KeyUnavailable
 from keys.ports import KeyProvider, KeyTag, ListedKey
 from keys.providers.registry import open_provider
-from tests.fakes.hsm import hsm_uri, make_token, pin_file
+from tests.fakes.hsm import PIN, hsm_uri, make_token, pin_file
 from tests.fakes.key_world import new_id
 from tests.fakes.kms_server import ACCESS_KEY, REGION, fake_kms
 from tests.fakes.transit_server import TOKEN, fake_transit
@@ -224,3 +225,55 @@ def test_it_says_what_it_cannot_promise_and_names_no_folder(provider: KeyProvide
     assert provider.limits
     assert all(limit.replace("-", "").isalnum() for limit in provider.limits)
     assert "/" not in provider.uri
+
+
+def test_a_wrapped_key_of_one_key_does_not_open_under_the_id_of_a_destroyed_one(
+    provider: KeyProvider, tag: KeyTag
+) -> None:
+    name, gone = key_id(), key_id()
+    provider.create(name, tag)
+    provider.create(gone, tag)
+    wrapped = provider.wrap(name, os.urandom(32), CONTEXT)
+    provider.destroy(gone)
+    with pytest.raises((KeyMissing, IntegrityFailure)):
+        provider.unwrap(gone, wrapped, CONTEXT)
+
+
+def test_threads_at_once_each_get_their_own(opener: Opener, tag: KeyTag) -> None:
+    provider = opener()
+    names = [key_id() for _ in range(4)]
+    failures: list[Exception] = []
+
+    def use(name: str) -> None:
+        try:
+            secret = os.urandom(32)
+            provider.create(name, tag)
+            wrapped = provider.wrap(name, secret, CONTEXT)
+            assert provider.unwrap(name, wrapped, CONTEXT) == secret
+            provider.destroy(name)
+        except Exception as err:  # noqa: BLE001 - told below
+            failures.append(err)
+
+    threads = [threading.Thread(target=use, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(provider.list_keys(tag.controller_id)) == []
+
+
+def test_two_that_destroy_the_same_key_both_say_that_it_is_gone(
+    opener: Opener, tag: KeyTag
+) -> None:
+    first, second = opener(), opener()
+    name = key_id()
+    first.create(name, tag)
+    second.destroy(name)
+    first.destroy(name)
+    assert list(first.list_keys(tag.controller_id)) == list(second.list_keys(tag.controller_id))
+
+
+def test_nothing_secret_is_in_its_repr(provider: KeyProvider) -> None:
+    assert PIN not in repr(provider)
+    assert TOKEN not in repr(provider)
