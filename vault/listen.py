@@ -142,7 +142,7 @@ class Listens:
         self, connection: Connection, actor: Actor, wanted: _Wanted, approval_id: str | None
     ) -> _Allowed:
         store.take_turns(connection, actor.controller_id)
-        heard = rows.find_heard(connection, actor.controller_id, wanted.recording_id, lock=True)
+        heard = self._find(connection, actor, wanted.recording_id)
         if heard is None or not actor.covers(heard.campaign_slug):
             raise RecordingNotFound
         permit = self.rights.permit(
@@ -154,6 +154,15 @@ class Listens:
             approvals = Approvals(self.database, self.ledger, self.clock)
             approvals.use(connection, actor, approval_id)
         return _Allowed(heard, permit, approval_id)
+
+    def _find(self, connection: Connection, actor: Actor, recording_id: str) -> Heard | None:
+        """Return a recording, its row held; that one is erased is told within its scope alone."""
+        try:
+            return rows.find_heard(connection, actor.controller_id, recording_id, lock=True)
+        except RecordingErased:
+            if rows.in_scope(connection, actor, recording_id):
+                raise
+            return None
 
     def _record_grant(
         self, connection: Connection, actor: Actor, wanted: _Wanted, allowed: _Allowed
