@@ -41,7 +41,8 @@ from core.db import Database, open_database
 from core.errors import InvalidRequest
 from core.migrate import check_schema, migrate
 from keys.blobs import Places
-from keys.providers.registry import Providers, open_provider
+from keys.providers.apart import open_apart
+from keys.providers.registry import Providers
 from keys.signing import NoteSigner, Pseudonyms
 from retention.work_lease import WorkLease
 from vault.deposit_keys import DepositKeys
@@ -87,7 +88,7 @@ def open_ports(settings: Settings) -> Ports:
         ledger_store=open_store(settings.ledger_uri),
         providers=Providers(
             tuple(
-                open_provider(uri, timeout_s=settings.key_provider_timeout_s)
+                open_apart(uri, timeout_s=settings.key_provider_timeout_s)
                 for uri in settings.keys_uris
             )
         ),

@@ -1,0 +1,213 @@
+"""Providers behind a network, asked for secrets by a process of their own that soon ends.
+
+What comes out of a KMS or of Vault passes through an HTTP client and a JSON parser: strings that
+nobody can zero, in buffers that are freed as they are. So ``wrap`` and ``unwrap`` run in a child
+process, which ends when it has been idle for three seconds; with it go all those copies, because
+the kernel zeroes pages before it gives them to anybody. In this process the secret is in one
+buffer, read from a pipe. Calls that carry no secret (create, list, destroy) are made here.
+
+    request   one line of JSON | payload
+    answer    one line of JSON {"length": n} | n bytes, or {"error": code, "facts": {...}}
+
+A child that dies is started again, once for each call; both calls may run twice.
+
+Does not protect against a reader of the child's memory while it lives, nor against the provider.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+from core.errors import IntegrityFailure, InvalidRequest, OublietteError
+from keys.errors import KeyMissing, KeyUnavailable
+from keys.material import wipe
+from keys.ports import KeyProvider, KeyTag, ListedKey
+from keys.providers.deadline import PAUSE_S, TIMEOUT_S, Deadline, Patience
+from keys.providers.registry import open_provider
+
+IDLE_S: Final = 3.0
+SCHEMES: Final = ("aws-kms:", "transit:")
+_ANSWER_MAX: Final = 65_536
+_LINE_MAX: Final = 8_192
+_ROOT: Final = Path(__file__).parents[2]
+_ERRORS: Final[dict[str, type[OublietteError]]] = {
+    one.code: one for one in (KeyMissing, KeyUnavailable, IntegrityFailure, InvalidRequest)
+}
+
+
+def open_apart(uri: str, *, timeout_s: float = TIMEOUT_S) -> Deadline:
+    """Open a provider as a service does: one behind a network gets a process of its own.
+
+    Raises:
+        As ``open_provider``.
+    """
+    opened = open_provider(uri, timeout_s=timeout_s)
+    if not uri.startswith(SCHEMES):
+        return opened
+    child = _Child(json.dumps({"uri": uri, "timeout_s": timeout_s}))
+    return Deadline(Apart(opened.inner, child), Patience(timeout_s, PAUSE_S))
+
+
+@dataclass(frozen=True)
+class Apart:
+    """``keys.ports.KeyProvider`` whose secrets pass through another process."""
+
+    inner: KeyProvider
+    child: _Child
+
+    @property
+    def uri(self) -> str:
+        """Return the inner provider's URI."""
+        return self.inner.uri
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Return the inner provider's limits."""
+        return self.inner.limits
+
+    def create(self, key_id: str, tag: KeyTag) -> None:
+        """Make a key."""
+        self.inner.create(key_id, tag)
+
+    def list_keys(self, controller_id: str) -> Sequence[ListedKey]:
+        """Return the living keys."""
+        return self.inner.list_keys(controller_id)
+
+    def wrap(self, key_id: str, secret: bytes, context: bytes) -> bytes:
+        """Wrap 32 bytes in the other process."""
+        return bytes(self.child.ask("wrap", key_id, secret, context))
+
+    def unwrap(self, key_id: str, wrapped: bytes, context: bytes) -> bytearray:
+        """Return the 32 bytes as the other process wrote them into a pipe."""
+        return self.child.ask("unwrap", key_id, wrapped, context)
+
+    def destroy(self, key_id: str) -> None:
+        """Destroy a key."""
+        self.inner.destroy(key_id)
+
+
+@dataclass
+class _Child:
+    """The other process, started when it is needed; one call at a time."""
+
+    opened_with: str
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, call: str, key_id: str, payload: bytes, context: bytes) -> bytearray:
+        """Have one call made; raises what the provider raised."""
+        said = {"call": call, "key_id": key_id, "context": context.hex(), "length": len(payload)}
+        line = json.dumps(said).encode() + b"\n"
+        with self._lock:
+            for last in (False, True):
+                try:
+                    return self._ask(line, payload)
+                except (OSError, EOFError) as err:
+                    self._end()
+                    if last:
+                        raise KeyUnavailable(what="key-process-died") from err
+        raise AssertionError
+
+    def _ask(self, line: bytes, payload: bytes) -> bytearray:
+        process = self._running()
+        writer, reader = cast("Any", process.stdin).fileno(), cast("Any", process.stdout).fileno()
+        for part in (line, payload):
+            _write(writer, part)
+        answer = json.loads(_read_line(reader))
+        if "error" in answer:
+            raise _ERRORS.get(answer["error"], KeyUnavailable)(**answer["facts"])
+        return _read(reader, answer["length"])
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._end()
+            paths = filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", "")))
+            self._process = subprocess.Popen(  # noqa: S603 - this program, by its own name
+                [sys.executable, "-m", "keys.providers.apart", self.opened_with],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            )
+            weakref.finalize(self, _end, self._process)
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            cast("Any", pipe).close()
+
+
+def serve(opened_with: str, reader: int, writer: int) -> None:
+    """Answer calls until nobody asked for a while, or the other end is gone."""
+    how = json.loads(opened_with)
+    provider = open_provider(how["uri"], timeout_s=how["timeout_s"])
+    while select.select([reader], [], [], IDLE_S)[0]:
+        try:
+            asked = json.loads(_read_line(reader))
+            payload = bytes(_read(reader, asked["length"]))
+        except (OSError, EOFError):
+            return
+        call = {"wrap": provider.wrap, "unwrap": provider.unwrap}[asked["call"]]
+        try:
+            result = call(asked["key_id"], payload, bytes.fromhex(asked["context"]))
+        except OublietteError as err:
+            facts = {name: str(fact) for name, fact in err.facts.items()}
+            _write(writer, json.dumps({"error": err.code, "facts": facts}).encode() + b"\n")
+        else:
+            _write(writer, json.dumps({"length": len(result)}).encode() + b"\n")
+            _write(writer, result)
+
+
+def _write(descriptor: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _read(descriptor: int, length: int) -> bytearray:
+    if not 0 <= length <= _ANSWER_MAX:
+        raise EOFError
+    found = bytearray(length)
+    at = 0
+    while at < length:
+        count = os.readv(descriptor, [memoryview(found)[at:]])
+        if not count:
+            wipe(found)
+            raise EOFError
+        at += count
+    return found
+
+
+def _read_line(descriptor: int) -> bytes:
+    """Read one line and nothing behind it: what follows may be a secret."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte or len(line) > _LINE_MAX:
+            raise EOFError
+        line += byte
+    return bytes(line)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.stdin.fileno(), sys.stdout.fileno())

@@ -1,0 +1,97 @@
+"""A provider behind a network, asked for secrets by a child process that ends when idle."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.errors import IntegrityFailure
+from keys.errors import KeyMissing, KeyUnavailable
+from keys.ports import KeyTag
+from keys.providers.apart import IDLE_S, Apart, open_apart
+from keys.providers.deadline import Deadline
+from keys.providers.registry import open_provider
+from tests.fakes.key_world import new_id
+from tests.fakes.transit_server import TOKEN, fake_transit
+
+CONTEXT: Final = b"whose and when"
+WAIT_S: Final = 20.0
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[Deadline]:
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    with fake_transit() as (_, door):
+        yield open_apart(f"transit:{door.url}/transit?token-file={tmp_path / 'token'}")
+
+
+def made(provider: Deadline) -> str:
+    key_id = os.urandom(16).hex()
+    provider.create(key_id, KeyTag(new_id(), 1))
+    return key_id
+
+
+def child_of(provider: Deadline) -> int:
+    assert isinstance(provider.inner, Apart)
+    process = provider.inner.child._process
+    assert process is not None
+    return process.pid
+
+
+def await_end(process_id: int, provider: Deadline) -> None:
+    assert isinstance(provider.inner, Apart)
+    process = provider.inner.child._process
+    assert process is not None
+    assert process.wait(timeout=WAIT_S) == 0
+    assert process.pid == process_id
+
+
+def test_what_was_wrapped_opens_and_nothing_else_does(provider: Deadline) -> None:
+    key_id, secret = made(provider), os.urandom(32)
+    wrapped = provider.wrap(key_id, secret, CONTEXT)
+    assert provider.unwrap(key_id, wrapped, CONTEXT) == secret
+    with pytest.raises(IntegrityFailure):
+        provider.unwrap(key_id, wrapped, b"another context")
+    provider.destroy(key_id)
+    with pytest.raises(KeyMissing):
+        provider.unwrap(key_id, wrapped, CONTEXT)
+
+
+def test_calls_in_a_row_share_a_child_which_ends_when_idle(provider: Deadline) -> None:
+    key_id = made(provider)
+    wrapped = provider.wrap(key_id, bytes(32), CONTEXT)
+    first = child_of(provider)
+    assert provider.unwrap(key_id, wrapped, CONTEXT) == bytes(32)
+    assert child_of(provider) == first
+    began = time.monotonic()
+    await_end(first, provider)
+    assert time.monotonic() - began < IDLE_S + WAIT_S
+    assert provider.unwrap(key_id, wrapped, CONTEXT) == bytes(32)
+    assert child_of(provider) != first
+
+
+def test_a_child_that_was_killed_is_started_again(provider: Deadline) -> None:
+    key_id = made(provider)
+    wrapped = provider.wrap(key_id, bytes(32), CONTEXT)
+    os.kill(child_of(provider), 9)
+    assert provider.unwrap(key_id, wrapped, CONTEXT) == bytes(32)
+
+
+def test_a_child_that_cannot_live_is_a_provider_that_does_not_answer(
+    provider: Deadline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id = made(provider)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(KeyUnavailable):
+        provider.wrap(key_id, bytes(32), CONTEXT)
+
+
+@pytest.mark.parametrize("uri", ["local:{0}/epochs,{0}/epochs-2"])
+def test_a_provider_on_this_machine_gets_no_child(tmp_path: Path, uri: str) -> None:
+    opened = open_apart(uri.format(tmp_path))
+    assert type(opened.inner) is type(open_provider(uri.format(tmp_path)).inner)
