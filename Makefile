@@ -3,6 +3,7 @@
 #   make check     what a change must pass: lint and tests, at most 12 minutes on 2 cores
 #   make prove     the long evidence: kills of real processes, matrices, soak, 100 000 schedules
 #   make prove-ledger  the ledger before foreign verifiers, attacks and kills: 5 minutes, one line
+#   make prove-erasure  erasure: restores, kills, memory, bad providers; 10 minutes (MINUTES=30), one line
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env pgserver demo check lint format test prove prove-ledger bench mutate lock hooks clean
+.PHONY: help env pgserver demo check lint format test prove prove-ledger prove-erasure bench mutate lock hooks clean
 
 help:
 	@grep '^#  ' Makefile | cut -c 3-
@@ -57,6 +58,9 @@ prove: .venv/ready
 
 prove-ledger: .venv/ready
 	@.venv/bin/python -m tests.prove_ledger
+
+prove-erasure: .venv/ready
+	@MINUTES=$(MINUTES) .venv/bin/python -m tests.prove_erasure
 
 bench: .venv/ready
 	@.venv/bin/python -m bench $(ARGS)
