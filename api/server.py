@@ -21,6 +21,7 @@ import uvicorn
 from api.allocator import keep_freed_memory
 from api.app import create_app
 from api.connection import BoundedConnection
+from api.no_core import leave_no_core
 from api.observability import log
 from api.service import Service
 
@@ -44,6 +45,7 @@ class Server:
     def run(self, sockets: list[socket.socket] | None = None) -> int:
         """Serve until a signal or ``stop``; returns the program's exit code."""
         keep_freed_memory()
+        leave_no_core()
         settings = self.service.settings
         log().info(
             "starting",

@@ -75,6 +75,13 @@ def memory_of(replica: Replica, secrets: Gone, vault: Vault) -> list[str]:
     return secrets.after(vault).in_memory_of(replica.process.pid)
 
 
+def cores_of(replica: Replica) -> list[str]:
+    """Return how large a core dump of a process may become, soft and hard limit."""
+    assert replica.process is not None
+    limits = Path(f"/proc/{replica.process.pid}/limits").read_text().splitlines()
+    return next(one.split()[4:6] for one in limits if one.startswith("Max core file size"))
+
+
 def check_gone(vault: Vault, gone: Gone, survivors: list[str]) -> None:
     """Nobody opens the erased; every replica plays the survivors; no secret is left in memory."""
     gone.stranger.keep(vault.blob_folders, vault.objects)
@@ -89,6 +96,7 @@ def check_gone(vault: Vault, gone: Gone, survivors: list[str]) -> None:
     for one in survivors:
         evidence.alive("to whoever kept every blob", plays=one in opened)
     for number, replica in enumerate(vault.replicas):
+        assert cores_of(replica) == ["0", "0"]
         found = memory_of(replica, gone, vault)
         evidence.clean(f"memory of replica {number}", found, looked_for=len(gone.secrets))
 
