@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from api.directory import controller_ids
 from api.finding import Finding
 from api.service import Service
+from keys.blobs import Places
 from keys.index import living_invariant, next_indexes
 from keys.model import PREFIX_LIMIT, Pointer
 from keys.store import KeyStore
@@ -78,10 +79,7 @@ def _anchor(service: Service) -> Finding:
 
 def _key_material(service: Service, pointer: Pointer) -> Iterator[Finding]:
     who = pointer.controller_id
-    for place in service.ports.places.states(who, pointer.blob_sha256):
-        verdict = "ok" if place.state == "held" else "fail"
-        text = f"{place.uri} {_SAID[place.state]} the newest key blob of {who}"
-        yield Finding(verdict, "blob-places", text)  # type: ignore[arg-type]  # one of the two
+    yield from place_findings(service.ports.places, pointer)
     listed = service.ports.providers.at(pointer.provider_uri).list_keys(who)
     if not any(key.key_id == pointer.key_id for key in listed):
         yield Finding("fail", "epoch-key", f"{pointer.provider_uri} lacks the key of {who}")
@@ -92,7 +90,26 @@ def _key_material(service: Service, pointer: Pointer) -> Iterator[Finding]:
         yield Finding("ok", "epoch-key", f"{pointer.provider_uri} holds one key of {who}")
 
 
-_SAID: Final = {"held": "holds", "lacking": "lacks", "silent": "does not answer for"}
+def place_findings(places: Places, pointer: Pointer) -> Iterator[Finding]:
+    """Yield what each place has of a controller's current blob, and how old its newest copy is."""
+    epochs = places.newest_epochs(pointer.controller_id)
+    states = places.states(pointer.controller_id, pointer.blob_sha256)
+    for place, newest in zip(states, epochs, strict=True):
+        where = f"{place.uri}{' (off site)' if place.offsite else ''} {_SAID[place.state]}"
+        text = f"{where} the newest key blob of {pointer.controller_id}, epoch {pointer.epoch}"
+        if place.state == "held":
+            yield Finding("ok", "blob-places", text)
+        else:
+            age = "none of it" if newest is None else f"epoch {newest}"
+            yield Finding("fail", "blob-places", f"{text}; its newest copy is {age}")
+
+
+_SAID: Final = {
+    "held": "holds",
+    "lacking": "lacks",
+    "damaged": "holds a damaged copy of",
+    "silent": "does not answer for",
+}
 
 
 def _invariant(service: Service, controller_id: str) -> Finding:

@@ -10,6 +10,7 @@ other places have the blob, and recovery copies it back.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import secrets
 import time
@@ -24,6 +25,7 @@ from keys import files
 from keys.blob_name import check_name
 from keys.errors import KeyUnavailable
 
+_LOG: Final = logging.getLogger(__name__)
 _CONTROLLER: Final = "ctl_"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY_BYTES: Final = 16
@@ -40,11 +42,13 @@ class FolderPlace:
     def __post_init__(self) -> None:
         """Make the folder (0700) when it is missing.
 
-        Raises:
-            KeyUnavailable: it cannot be made.
+        One that cannot be made is a place that fails, not a service that does not start: the other
+        places are there for that.
         """
-        with self._translated():
+        try:
             files.make_folder(self.path)
+        except OSError as err:
+            _LOG.warning("blob place cannot be made: %s (%s)", self.uri, err)
 
     @property
     def uri(self) -> str:

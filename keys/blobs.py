@@ -24,9 +24,11 @@ from keys.blob_folder import FolderPlace
 from keys.blob_name import check_name, name_of
 from keys.errors import KeyUnavailable
 from keys.ports import BlobPlace
+from keys.wrap import read_blob_head
 
 __all__ = ["DatabasePlace", "FolderPlace", "PlaceState", "Places", "name_of", "open_place"]
 
+Said = Literal["held", "lacking", "damaged", "silent"]
 _LOG: Final = logging.getLogger(__name__)
 _LEAST: Final = 2
 
@@ -35,11 +37,15 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class PlaceState:
-    """What one place says about a blob: it holds it whole, it does not, or it does not answer."""
+    """What one place says about a blob.
+
+    Attributes:
+        state: it holds it whole, it lacks it, what it holds is damaged, or it does not answer.
+    """
 
     uri: str
     offsite: bool
-    state: Literal["held", "lacking", "silent"]
+    state: Said
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,13 @@ class Places:
             for place in self.places
         )
 
+    def newest_epochs(self, controller_id: str) -> tuple[int | None, ...]:
+        """Return the highest epoch whose blob lies whole in each place, None for none; for people.
+
+        How old the newest copy in a place is, when the place lacks the current one.
+        """
+        return tuple(_newest_epoch(place, controller_id) for place in self.places)
+
     def digests(self, controller_id: str) -> Digests:
         """Return what lies in any place; a place that does not answer is named."""
         found: set[bytes] = set()
@@ -173,14 +186,21 @@ def _read(place: BlobPlace, controller_id: str, sha256: bytes) -> bytes:
     return check_name(sha256, place.get(controller_id, sha256))
 
 
-def _state(
-    place: BlobPlace, controller_id: str, sha256: bytes
-) -> Literal["held", "lacking", "silent"]:
+def _newest_epoch(place: BlobPlace, controller_id: str) -> int | None:
+    epochs = []
+    with contextlib.suppress(KeyUnavailable):
+        for digest in place.list_blobs(controller_id):
+            with contextlib.suppress(KeyUnavailable, IntegrityFailure):
+                epochs.append(read_blob_head(_read(place, controller_id, digest)).epoch)
+    return max(epochs, default=None)
+
+
+def _state(place: BlobPlace, controller_id: str, sha256: bytes) -> Said:
     with contextlib.suppress(KeyUnavailable, IntegrityFailure):
         _read(place, controller_id, sha256)
         return "held"
     try:
-        place.list_blobs(controller_id)
+        listed = place.list_blobs(controller_id)
     except KeyUnavailable:
         return "silent"
-    return "lacking"
+    return "damaged" if sha256 in listed else "lacking"

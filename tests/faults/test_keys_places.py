@@ -126,7 +126,7 @@ def test_a_place_that_lies_is_not_believed() -> None:
     with pytest.raises(KeyUnavailable):
         Places(places).read_enough(controller_id, NAME)
     states = [one.state for one in Places(places).states(controller_id, NAME)]
-    assert states == ["lacking", "lacking", "held"]
+    assert states == ["damaged", "damaged", "held"]
 
 
 def test_spreading_heals_places_and_names_those_that_are_silent() -> None:
