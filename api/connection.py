@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -25,6 +27,7 @@ from api.errors import HeadersTooLarge
 from api.problems import MEDIA_TYPE, problem_body, status_of
 from core.errors import InvalidRequest, OublietteError
 
+_RESET: Final = struct.pack("ii", 1, 0)  # linger for no time at all: the peer sees a reset
 SILENT_BYTES_MAX: Final = 32_768
 HEAD_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4_096
@@ -95,7 +98,14 @@ class BoundedConnection(HttpToolsProtocol):
         """End the connection when an answer is on its way: a reader that stalls ends too."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self._drop_what_waits()
             self.transport.abort()
+
+    def _drop_what_waits(self) -> None:
+        """Make the kernel forget what it still holds for the peer, often megabytes of sound."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_S, self._head_late)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+BYTES_A_SECOND: Final = 600_000
 _PIECE: Final = 16 * 1024
 
 
@@ -18,19 +21,34 @@ class Wire:
     """What came from the server: when, how much, and in answer to which request.
 
     Attributes:
-        seen: (instant, byte count, request line that began the connection's newest request).
+        seen: (instant, byte count, the connection's newest request line and answer's status).
     """
 
     port: int
     seen: list[tuple[float, int, str]] = field(default_factory=list)
 
+    def await_flow(self, word: str, *, seconds: float = 30.0) -> None:
+        """Wait until bytes of such a request come in."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            if self.bytes_after(time.monotonic() - 0.1, word):
+                return
+            time.sleep(0.005)
+        raise AssertionError("nothing is under way")
+
     def last_after(self, instant: float, word: str) -> float:
-        """Return how many seconds after an instant the last byte for such a request came."""
-        times = [at for at, _, line in list(self.seen) if word in line and at > instant]
+        """Return how many seconds after an instant the last byte of such a success came."""
+        times = [at for at, _, line in list(self.seen) if _sounds(line, word) and at > instant]
         return max(times) - instant if times else 0.0
 
     def bytes_after(self, instant: float, word: str) -> int:
-        return sum(size for at, size, line in list(self.seen) if word in line and at > instant)
+        listed = list(self.seen)
+        return sum(size for at, size, line in listed if _sounds(line, word) and at > instant)
+
+
+def _sounds(line: str, word: str) -> bool:
+    """Tell a successful answer to such a request from a refusal of it."""
+    return word in line and line.endswith(("-> 200", "-> 206"))
 
 
 @contextmanager
@@ -68,15 +86,41 @@ def _up(client: socket.socket, upstream: socket.socket, line: list[str]) -> None
         while piece := client.recv(_PIECE):
             line[0] = piece.split(b"\r\n", 1)[0].decode("latin-1")
             upstream.sendall(piece)
-    with suppress(OSError):
-        upstream.shutdown(socket.SHUT_WR)
+    _reset(upstream)  # a browser that leaves wants nothing more of what is under way
 
 
 def _down(upstream: socket.socket, client: socket.socket, wire: Wire, line: list[str]) -> None:
+    """Take from the server at a steady pace, whatever the browser takes.
+
+    So each byte is noted as it is sent, not when a player that has enough for now wants more.
+    """
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    writer = threading.Thread(target=_hand_on, args=(waiting, client), daemon=True)
+    writer.start()
+    status, began, taken = "", time.monotonic(), 0
     with suppress(OSError):
         while piece := upstream.recv(_PIECE):
-            wire.seen.append((time.monotonic(), len(piece), line[0]))
+            if piece.startswith(b"HTTP/1."):
+                status, began, taken = piece[9:12].decode("latin-1"), time.monotonic(), 0
+            wire.seen.append((time.monotonic(), len(piece), f"{line[0]} -> {status}"))
+            waiting.put(piece)
+            taken += len(piece)
+            time.sleep(max(0.0, began + taken / BYTES_A_SECOND - time.monotonic()))
+    waiting.put(b"")
+    upstream.close()
+
+
+def _reset(upstream: socket.socket) -> None:
+    with suppress(OSError):
+        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        upstream.shutdown(socket.SHUT_RDWR)
+    upstream.close()
+
+
+def _hand_on(waiting: queue.SimpleQueue[bytes], client: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := waiting.get():
             client.sendall(piece)
-    for one in (client, upstream):
-        with suppress(OSError):
-            one.close()
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+    client.close()
