@@ -14,8 +14,8 @@ administrator of the AWS account cancels the deletion within the window: two dat
 KMS is eventually consistent. A key that is not found is called missing only when KMS says that it
 pends deletion, or when it was made longer ago than changes take to arrive everywhere.
 
-Creating that was cut off may leave a KMS key without an alias. Giving it up ends it, by its tag; one
-that KMS made twice, or that a crash left, stays: it has wrapped nothing, and costs.
+Creating that was cut off may leave a KMS key without an alias. Giving it up ends it, by its tag;
+one that KMS made twice, or that a crash left, stays: it has wrapped nothing, and costs.
 
 Does not protect against: an administrator who cancels a deletion within the window; AWS.
 
@@ -35,6 +35,7 @@ from typing import Final
 
 from core.errors import IntegrityFailure, InvalidRequest
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeyUnavailable
+from keys.material import wipe_bytes
 from keys.ports import KeyTag, ListedKey
 from keys.providers.aws_kms import KmsCalls, KmsRefusalError
 from keys.providers.key_folder import KEY_ID
@@ -144,6 +145,7 @@ class KmsProvider:
                 self._explain(err, key_id, read)
                 return False
             found.append(bytearray(answer["Plaintext"]))
+            wipe_bytes(answer["Plaintext"])
             return True
 
         with _translated():

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 from core.errors import IntegrityFailure, InvalidRequest
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeyUnavailable
+from keys.material import wipe_bytes
 from keys.ports import KeyTag, ListedKey
 from keys.providers.key_folder import KEY_ID
 from keys.providers.query import checked_name, options
@@ -116,7 +117,10 @@ class TransitProvider:
             if not self._exists(name):
                 raise KeyMissing(key_id=key_id, provider=self.uri)
             raise IntegrityFailure(what="wrapped-blob-key")
-        return bytearray(base64.b64decode(str(answer.data["plaintext"]), validate=True))
+        clear = base64.b64decode(str(answer.data["plaintext"]), validate=True)
+        secret = bytearray(clear)
+        wipe_bytes(clear)
+        return secret
 
     def destroy(self, key_id: str) -> None:
         """Allow the deletion and delete; return when Vault lists the key no more."""
