@@ -1,7 +1,7 @@
 """No core dump of a process that holds keys: its memory would lie on a disk, outside every promise.
 
-Does not protect against swap or a snapshot of the machine (``oubliette doctor`` looks at the first),
-nor against root.
+Does not protect against swap, a snapshot of the machine (``oubliette doctor`` looks at swap), or
+root.
 """
 
 from __future__ import annotations
