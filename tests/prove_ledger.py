@@ -1,7 +1,8 @@
 """``make prove-ledger``: five minutes of evidence, and one line with what was counted.
 
-Each step is a run of tests with its progress: foreign verifiers, the abuse cases, whole services and
-bare sequencers killed on PostgreSQL. A step that did not count what it should have is shown as ``?`` and fails the run.
+Each step is a run of tests with its progress: foreign verifiers, the abuse cases, whole services
+and bare sequencers killed on PostgreSQL. A step that did not count what it should have is shown as
+``?`` and fails the run.
 """
 
 from __future__ import annotations
