@@ -85,6 +85,7 @@ app.add_typer(cli_erase.erase_app, name="erase")
 app.add_typer(cli_erase.hold_app, name="hold")
 app.add_typer(cli_restore.set_aside_app, name="set-aside")
 app.add_typer(incident_app, name="incident")
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
