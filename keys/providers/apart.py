@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -167,9 +167,12 @@ def serve(opened_with: str, reader: int, writer: int) -> None:
             payload = bytes(_read(reader, asked["length"]))
         except (OSError, EOFError):
             return
-        call = {"wrap": provider.wrap, "unwrap": provider.unwrap}[asked["call"]]
+        calls: dict[str, Callable[..., bytes | bytearray]] = {
+            "wrap": provider.wrap,
+            "unwrap": provider.unwrap,
+        }
         try:
-            result = call(asked["key_id"], payload, bytes.fromhex(asked["context"]))
+            result = calls[asked["call"]](asked["key_id"], payload, bytes.fromhex(asked["context"]))
         except OublietteError as err:
             facts = {name: str(fact) for name, fact in err.facts.items()}
             _write(writer, json.dumps({"error": err.code, "facts": facts}).encode() + b"\n")

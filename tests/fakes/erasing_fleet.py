@@ -148,7 +148,7 @@ class Vault:
         """Wait until an erasure is done; returns how many seconds it took."""
         who = self.headers("dpo")
         while time.monotonic() < plan["from_s"] + DONE_S:
-            answer = at.ask("GET", f"/v1/erasures/{plan['id']}", **who)
+            answer = at.ask("GET", f"/v1/erasures/{plan['id']}", None, **who)
             if answer.status == 200 and answer.json["state"] == "done":
                 return time.monotonic() - float(plan["from_s"])
             time.sleep(0.1)
@@ -159,7 +159,7 @@ class Vault:
         who = self.headers("dpo")
         give_up = time.monotonic() + DONE_S
         while time.monotonic() < give_up:
-            answer = at.ask("GET", f"/v1/erasures/{plan['id']}/certificate", **who)
+            answer = at.ask("GET", f"/v1/erasures/{plan['id']}/certificate", None, **who)
             if answer.status == 200:
                 return answer.body.decode()
             assert answer.status in {0, 409}, answer
