@@ -28,11 +28,15 @@ from api.openapi import install_openapi
 from api.problems import problem_response
 from api.roles import TAKES_REQUESTS
 from api.routes import (
+    accounts,
+    approvals,
     audit,
     campaigns,
     deposit_keys,
     deposits,
     erasures,
+    freezes,
+    grants,
     health,
     holds,
     incidents,
@@ -40,6 +44,7 @@ from api.routes import (
     listen_audio,
     listens,
     recordings,
+    reviews,
     searches,
     set_aside,
 )
@@ -57,6 +62,11 @@ ROUTERS: Final = (
     holds.router,
     set_aside.router,
     erasures.router,
+    grants.router,
+    approvals.router,
+    freezes.router,
+    accounts.router,
+    reviews.router,
     ledger.router,
     audit.router,
     incidents.router,

@@ -16,6 +16,7 @@ from api.figures import Figures
 from api.metrics import Metrics
 from api.observability import log
 from api.readiness import Check, room_for
+from api.rights_job import RightsJob
 from api.roles import WORK
 from api.service import Service
 from api.settings import Settings
@@ -39,6 +40,7 @@ ERASURES_EVERY_S: Final = 10.0
 ERASURE_SOON_S: Final = 0.3
 ANCHOR_AGAIN_S: Final = 60
 RECOVERY_EVERY_S: Final = 300.0
+RIGHTS_EVERY_S: Final = 600.0
 KEEP_TIME_EVERY_S: Final = 60.0
 ROOM_FACTOR: Final = 2
 
@@ -165,7 +167,12 @@ def scheduler_work(scheduler: Scheduler) -> Work:
 
 
 def scheduled(
-    sweep: SweepJob, recovery: RecoveryJob, lease: WorkLease, *, sweep_every_s: int
+    sweep: SweepJob,
+    recovery: RecoveryJob,
+    rights: RightsJob,
+    lease: WorkLease,
+    *,
+    sweep_every_s: int,
 ) -> Scheduler:
     """Return the scheduler with its jobs, which run where the lease is held."""
     sweeping = HeldJob(sweep, lease, sweep.forget)
@@ -174,6 +181,7 @@ def scheduled(
         (
             Every("sweep", sweeping, sweep_every_s),
             Every("recovery", recovering, RECOVERY_EVERY_S),
+            Every("rights", HeldJob(rights, lease, rights.forget), RIGHTS_EVERY_S),
         )
     )
 

@@ -17,6 +17,7 @@ from api import (
     cli_erase,
     cli_people,
     cli_restore,
+    cli_rights,
     cli_vault,
 )
 from api.cli_incident import app as incident_app
@@ -83,6 +84,11 @@ app.command()(cli_audit.audit)
 app.command()(cli_audit.receipts)
 app.add_typer(cli_erase.erase_app, name="erase")
 app.add_typer(cli_erase.hold_app, name="hold")
+app.add_typer(cli_rights.grant_app, name="grant")
+app.add_typer(cli_rights.approval_app, name="approval")
+app.add_typer(cli_rights.account_app, name="account")
+app.add_typer(cli_rights.freeze_app, name="freeze")
+app.add_typer(cli_rights.review_app, name="review")
 app.add_typer(cli_restore.set_aside_app, name="set-aside")
 app.add_typer(incident_app, name="incident")
 app.add_typer(keys_app, name="keys")

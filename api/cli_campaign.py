@@ -63,6 +63,9 @@ def policy(
     purpose: Annotated[list[str], typer.Option(help="What may be listened for; repeat.")],
     country: Annotated[list[str], typer.Option(help="Where audio may lie; repeat.")],
     processor: Annotated[str, typer.Option(help="The call centre, when it is not yours.")] = "",
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="A purpose that wants a second person; repeat.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set the retention policy (DPO); it holds for every recording that is there."""
@@ -75,6 +78,7 @@ def policy(
         "listen_purposes": purpose,
         "countries": country,
         "processor": processor,
+        "sensitive_purposes": sensitive or [],
     }
     with remote() as vault:
         answer = vault.json("PUT", campaign_path(campaign, "policy"), json=wanted)

@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from api.errors import HeadersTooLarge
 from api.problems import MEDIA_TYPE, problem_body, status_of
+from api.streaming import CUT
 from core.errors import InvalidRequest, OublietteError
 
 _RESET: Final = struct.pack("ii", 1, 0)  # linger for no time at all: the peer sees a reset
@@ -66,6 +67,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head_timer is None:
             self._await_head()
         super().on_message_begin()
+        self.scope["extensions"] = {CUT: self.cut_answer}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; drop a trailer."""

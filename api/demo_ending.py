@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import httpx2
+
 from api.demo_scene import Scene
 from api.demo_stage import told
 
@@ -31,7 +33,7 @@ def put_yesterday_back(scene: Scene) -> None:
             )
             for hold in told(officer.get("/v1/holds"), 200)["items"]:
                 if hold["from_restore"] and hold["lifted_at"] is None:
-                    told(officer.delete(f"/v1/holds/{hold['id']}"), 200, 204)
+                    _release(scene, officer, f"/v1/holds/{hold['id']}")
             granted = told(manager.post(path, json=asked), 201)
             heard = manager.get(granted["audio_url"]).content
     bodies = {call.recording_id: call.body for call in scene.calls.values()}
@@ -39,6 +41,19 @@ def put_yesterday_back(scene: Scene) -> None:
         "after the officer's release it plays, byte for byte",
         holds=heard == bodies[scene.neighbour_id],
     )
+
+
+def _release(scene: Scene, officer: httpx2.Client, path: str) -> None:
+    """Lift a restriction as two people: the officer asks, the administrator agrees."""
+    asked = officer.delete(path)
+    scene.check("the officer cannot release it alone (403)", holds=asked.status_code == 403)
+    decision = {"verdict": "approve", "reason": "Seen what the restore reports"}
+    approval = told(asked, 403)["approval_id"]
+    alone = officer.post(f"/v1/approvals/{approval}/decision", json=decision)
+    scene.check("nor agree to their own request (409)", holds=alone.status_code == 409)
+    with scene.stage.client(scene.admin_token) as admin:
+        told(admin.post(f"/v1/approvals/{approval}/decision", json=decision), 200)
+    told(officer.delete(path), 200)
 
 
 def verify_everything(scene: Scene) -> None:

@@ -86,6 +86,9 @@ class Metrics:
             "oubliette_anchor_behind_seconds", "Age of the oldest checkpoint not anchored yet."
         )
         self.check_up = self._gauge("oubliette_ready_check_up", "1 while a check passes.", "check")
+        self.admins = self._gauge(
+            "oubliette_accounts_admins", "Accounts with the role admin, not suspended."
+        )
 
     def _count_work(self) -> None:
         """Make the figures of what this process did, counted once it is committed."""

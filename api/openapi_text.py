@@ -18,7 +18,12 @@ from api.problems import MEDIA_TYPE, STATUS, TYPE_PREFIX
 from core.errors import OublietteError
 
 ALWAYS: Final = ("invalid-request", "headers-too-large", "internal-failure", "not-ready")
-WITH_CALLER: Final = ("unauthenticated", "issuer-unavailable", "role-required")
+WITH_CALLER: Final = (
+    "unauthenticated",
+    "issuer-unavailable",
+    "role-required",
+    "account-suspended",
+)
 WITH_BODY: Final = ("body-too-slow", "body-too-large", "unsupported-media-type")
 # what defines the errors must be imported before ``leaves`` looks for them
 _FAMILIES: Final = (core.errors, keys.errors, vault.errors, retention.errors, api.errors)

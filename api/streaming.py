@@ -24,6 +24,8 @@ from core.errors import OublietteError
 from vault.open_audio import Admission, OpenAudio
 
 STALLED_S: Final = 30.0
+LOOK_UP_S: Final = 1.0  # as long as a reader that takes nothing is waited for before looking again
+CUT: Final = "oubliette.cut"  # the connection's own way to end at once, in the scope's extensions
 _LOG: Final = logging.getLogger("oubliette.stream")
 
 
@@ -74,8 +76,10 @@ class AudioResponse(Response):
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head and every batch; ends early without a last message when it must cut."""
-        del scope
+        """Send the head and every batch; ends early without a last message when it must cut.
+
+        A cut also drops what waits in the connection's buffer: a slow reader gets no byte more.
+        """
         gone = asyncio.create_task(_disconnected(receive))
         try:
             await send(
@@ -89,6 +93,7 @@ class AudioResponse(Response):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except OublietteError as err:
             _LOG.info("stream cut", extra={"code": err.code})
+            _cut_connection(scope)
         except (TimeoutError, OSError):
             _LOG.info("stream cut", extra={"code": "reader-gone"})
         finally:
@@ -110,12 +115,39 @@ class AudioResponse(Response):
             if not batch:
                 return True
             message: Message = {"type": "http.response.body", "body": batch, "more_body": True}
-            async with asyncio.timeout(STALLED_S):  # wait_for would make a task of every batch
-                await send(message)
+            await self._send(send, message)
             await asyncio.sleep(0)
             if gone.done():
                 return False
             self._audio.delivered(len(batch))
+
+
+    async def _send(self, send: Send, message: Message) -> None:
+        """Hand a batch to the network; while the reader takes nothing, look whether it may still.
+
+        A server waits for room before it takes a message, so a wait that is ended has sent nothing.
+
+        Raises:
+            TimeoutError: the reader took nothing for 30 s.
+            OublietteError: the listen ended meanwhile.
+        """
+        left_s = STALLED_S
+        while left_s > 0:
+            wait_s = min(LOOK_UP_S, left_s)
+            try:
+                async with asyncio.timeout(wait_s):  # wait_for would make a task of every batch
+                    return await send(message)
+            except TimeoutError:
+                left_s -= wait_s
+                await to_thread.run_sync(self._audio.upkeep)
+        raise TimeoutError
+
+
+def _cut_connection(scope: Scope) -> None:
+    """End the connection with whatever it still holds, where the server offers that."""
+    cut = scope.get("extensions", {}).get(CUT)
+    if cut is not None:
+        cut()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -31,6 +31,7 @@ from api.metrics import Metrics
 from api.ports import TokenKeys
 from api.rates import shared_windows
 from api.readiness import Readiness
+from api.rights_job import RightsJob
 from api.roles import Role
 from api.service import Ports, Service
 from api.settings import Settings
@@ -114,6 +115,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
     ending = flows.ending(watched, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
     recovering = RecoveryJob(core.recovery, BlobWatch(ports.database, ports.places, metrics))
+    rights = entitling(ports, settings, core.ledger, listening.listen_accounts)
     lease = WorkLease(ports.database, ports.clock, core.keyring.owner, "upkeep")
     windows = shared_windows(ports.database)
     authenticator = _authenticator(ports, settings, metrics, taking.deposit_keys)
@@ -133,14 +135,18 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         searches=searches,
         search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
         scheduler=scheduled(
-            SweepJob(ending.sweep, metrics), recovering, lease, sweep_every_s=settings.sweep_every_s
+            SweepJob(ending.sweep, metrics),
+            recovering,
+            RightsJob(ports.database, rights, metrics),
+            lease,
+            sweep_every_s=settings.sweep_every_s,
         ),
         work_lease=lease,
         readiness=Readiness({}, metrics),
         **vars(core),
         **vars(taking),
         **vars(listening),
-        **vars(entitling(ports, settings, core.ledger, listening.listen_accounts)),
+        **vars(rights),
         **vars(ending),
     )
     return _watched(service)

@@ -17,6 +17,7 @@ from retention.brake import Brake
 from retention.deletion import Deletion
 from retention.erase import Erase
 from retention.expiry import Expiry
+from retention.four_eyes import FourEyes
 from retention.gate import Gate
 from retention.hold import Holds
 from retention.policies import Policies
@@ -24,6 +25,7 @@ from retention.restore import Restore
 from retention.set_aside_decision import SetAsides
 from retention.sweep import Sweep
 from retention.upkeep import Upkeep
+from vault.approval import Approvals
 from vault.attempt import Attempts
 from vault.campaign import Campaigns
 from vault.catalogue import Catalogue
@@ -204,6 +206,7 @@ def ending(
     # long: one line for each collaborator
     database, clock, region = ports.database, ports.clock, settings.phone_region
     keyring, ledger, accounts = core.keyring, core.ledger, listening.listen_accounts
+    four_eyes = FourEyes(Approvals(database, ledger, clock), settings.four_eyes_above)
     erase = Erase.of(
         database=database,
         keyring=keyring,
@@ -214,11 +217,12 @@ def ending(
         clock=clock,
         region=region,
         anchoring=core.anchoring,
+        four_eyes=four_eyes,
         hsm_backup_policy=settings.hsm_backup_policy,
     )
     brake = Brake(settings.sweep_brake_min, settings.sweep_brake_share)
     return Ending(
-        holds=Holds(database, keyring, ledger, accounts, clock, region),
+        holds=Holds(database, keyring, ledger, accounts, clock, region, four_eyes),
         erase=erase,
         sweep=Sweep(
             database=database,
@@ -258,6 +262,7 @@ def searches(ports: Ports, settings: Settings, core: Core) -> Searches:
         cursors=core.cursors,
         clock=ports.clock,
         phone_region=settings.phone_region,
+        grants_required=settings.grants == "required",
     )
 
 

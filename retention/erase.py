@@ -38,6 +38,7 @@ from retention.errors import (
     RetentionError,
 )
 from retention.first_step import FirstStep
+from retention.four_eyes import Agreed, FourEyes
 from retention.planning import Planning
 from retention.rerun import Reruns
 from retention.shred_step import ShredStep
@@ -63,6 +64,7 @@ class Erase:
     shred_step: ShredStep
     tombstones: Tombstones
     certification: Certification
+    four_eyes: FourEyes | None = None
 
     @classmethod
     def of(
@@ -78,12 +80,14 @@ class Erase:
         region: str,
         anchoring: Anchoring | None = None,
         hsm_backup_policy: str = "",
+        four_eyes: FourEyes | None = None,
     ) -> Self:
         """Compose the flow from this process's ports.
 
         ``signer`` is the vault's, named by the ledger's origin; ``region`` says how to read numbers
         without a country code; ``anchoring`` keeps checkpoints outside, if anything does;
-        ``hsm_backup_policy`` is printed on certificates where keys lay in HSMs.
+        ``hsm_backup_policy`` is printed on certificates where keys lay in HSMs; ``four_eyes`` asks
+        a second person, where there is one to ask.
         """
         first = FirstStep(ledger, listens)
         return cls(
@@ -97,6 +101,7 @@ class Erase:
             certification=Certification(
                 database, ledger, signer, clock, anchoring, hsm_backup_policy
             ),
+            four_eyes=four_eyes,
         )
 
     def plan(self, actor: Actor, request: ErasureRequest) -> Erasure:
@@ -122,8 +127,10 @@ class Erase:
                 a campaign; the plan is refused for good.
             ErasureConflict: it was refused, its campaign is not closed, or nothing would go.
             UploadsInProgress: the campaign still receives.
+            ApprovalRequired: a second person must agree first; then the same execution again.
         """
         wanted = self.planning.look_again(actor, erasure_id, plan_digest)
+        agreed = self._second_person(actor, erasure_id)
         self.ledger.prepare(actor.controller_id)
         with self.database.transaction() as connection:
             protection.serialise(connection, actor.controller_id)
@@ -134,6 +141,7 @@ class Erase:
                 return erasure
             refusal = self._verdict(connection, actor, erasure)
             if refusal is None:
+                agreed.use(connection)
                 now = self.database.now(connection)
                 self.first_step.take(connection, erasure, actor=actor, now=now, wanted=wanted)
                 return erasure_rows.find(connection, erasure_id)
@@ -202,6 +210,13 @@ class Erase:
         for erasure_id in left:
             self._try(erasure_id)
         return tuple(left)
+
+    def _second_person(self, actor: Actor, erasure_id: str) -> Agreed:
+        """Ask a second person when this erasure wants one; return what to use up with it."""
+        erasure = self.get(actor, erasure_id)
+        if self.four_eyes is None or erasure.state not in {"planned", "approved"}:
+            return Agreed()
+        return self.four_eyes.erasure(actor, erasure)
 
     def _begin_reruns(self) -> None:
         try:

@@ -29,6 +29,7 @@ from core.ports import Clock
 from keys.keyring import Keyring
 from keys.model import Subject
 from retention import hold_rows, person, protection
+from retention.four_eyes import Agreed, FourEyes
 from retention.hold_rows import Hold
 from retention.person import Wanted
 from retention.scope import campaign_ids_of
@@ -97,6 +98,7 @@ class Holds:
     listens: ListenAccounts
     clock: Clock
     region: str
+    four_eyes: FourEyes | None = None
 
     def place(self, actor: Actor, request: HoldRequest) -> Hold:
         """Place a hold or a restriction in one transaction with its ledger entry.
@@ -134,13 +136,16 @@ class Holds:
 
         Raises:
             HoldNotFound: none of this id in the actor's scope.
+            ApprovalRequired: a second person must agree first; then the same request again.
         """
+        agreed = self._second_person(actor, hold_id)
         self.ledger.prepare(actor.controller_id)
         with self.database.transaction() as connection:
             protection.serialise(connection, actor.controller_id)
             hold = hold_rows.find(connection, actor, hold_id)
             if hold.lifted_at is not None:
                 return hold
+            agreed.use(connection)
             connection.execute(
                 holds.update()
                 .where(holds.c.id == hold_id)
@@ -156,6 +161,14 @@ class Holds:
             )
             self.ledger.append(connection, event)
             return hold_rows.find(connection, actor, hold_id)
+
+    def _second_person(self, actor: Actor, hold_id: str) -> Agreed:
+        """Ask a second person to agree to the end of a hold that is in force."""
+        with self.database.read() as connection:
+            hold = hold_rows.find(connection, actor, hold_id)
+        if self.four_eyes is None or hold.lifted_at is not None:
+            return Agreed()
+        return self.four_eyes.release(actor, hold)
 
     def list(self, actor: Actor, *, lifted: bool = False) -> tuple[Hold, ...]:
         """Return the holds in the actor's scope, newest first; the ended ones on demand."""

@@ -44,6 +44,7 @@ class Policy:
     listen_purposes: tuple[str, ...]
     countries: tuple[str, ...]
     processor: str
+    sensitive_purposes: tuple[str, ...] = ()
 
     @property
     def terms(self) -> Terms:
@@ -112,6 +113,7 @@ class Policies:
                 processor=request.processor.strip(),
                 listen_purposes=request.listen_purposes,
                 countries=request.countries,
+                sensitive_purposes=request.sensitive_purposes,
             )
             changed = campaigns_of.find(connection, actor.controller_id, campaign.id)
             after = in_force(connection, changed)
@@ -214,6 +216,7 @@ def _event(actor: Actor, campaign: Campaign, after: Policy) -> Event:
         "listen_purposes": list(after.listen_purposes),
         "countries": list(after.countries),
         "processor": after.processor,
+        "sensitive_purposes": list(after.sensitive_purposes),
     }
     return Event(
         type="policy-changed",
@@ -230,4 +233,5 @@ def _from_row(row: RowMapping, campaign: Campaign) -> Policy:
         listen_purposes=campaign.listen_purposes,
         countries=campaign.countries,
         processor=campaign.processor,
+        sensitive_purposes=campaign.sensitive_purposes,
     )

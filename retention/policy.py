@@ -29,7 +29,7 @@ from types import MappingProxyType
 from typing import Final
 
 from retention.errors import PolicyInvalid
-from vault.access import PURPOSES
+from vault.access import DPO_PURPOSES, PURPOSES
 
 MIFID_ARTICLE: Final = "Directive 2014/65/EU (MiFID II) Art. 16(7)"
 LEGAL_BASES: Final = frozenset(
@@ -125,6 +125,7 @@ class PolicyRequest:
         preset: a key of ``PRESETS``, or None.
         countries: ISO 3166-1 alpha-2 codes where the recordings may lie.
         processor: the call centre's name, "" when the controller calls itself.
+        sensitive_purposes: those for which a listen wants a second person.
     """
 
     legal_basis: str
@@ -135,6 +136,7 @@ class PolicyRequest:
     preset: str | None = None
     retention: str | None = None
     justification: str = ""
+    sensitive_purposes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ def check(request: PolicyRequest) -> Terms:
         raise PolicyInvalid(field="justification", longer_than=yardstick.text)
     if not request.listen_purposes or not set(request.listen_purposes) <= set(PURPOSES):
         raise PolicyInvalid(field="listen_purposes")
+    if not set(request.sensitive_purposes) <= set(request.listen_purposes) | DPO_PURPOSES:
+        raise PolicyInvalid(field="sensitive_purposes")
     _check_countries(request.countries)
     _text(request.processor, "processor", longest=PROCESSOR_CHARACTERS_MAX)
     return Terms(request.preset, period, request.legal_basis, balancing, justification)

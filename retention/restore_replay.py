@@ -211,6 +211,7 @@ def _change_policy(connection: Connection, entry: _Entry) -> bool:
         str(entry.campaign_id),
         processor=facts["processor"],
         listen_purposes=facts["listen_purposes"],
+        sensitive_purposes=facts.get("sensitive_purposes", ()),
         countries=facts["countries"],
     )
     return True

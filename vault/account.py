@@ -39,19 +39,24 @@ NOTED_EVERY_S: Final = 60.0
 SESSION_CHARACTERS: Final = 43
 _KEPT_MAX: Final = 10_000
 # built once: every request runs it
+_ONE: Final = sa.select(sa.literal(1).label("one")).subquery()
 _ARRIVING: Final = sa.select(
     accounts,
     sa.exists()
     .where(
-        freezes.c.controller_id == accounts.c.controller_id,
-        freezes.c.actor_id == accounts.c.actor_id,
+        freezes.c.controller_id == sa.bindparam("controller"),
+        freezes.c.actor_id == sa.bindparam("actor"),
         freezes.c.lifted_at.is_(None),
     )
-    .correlate(accounts)
     .label("frozen"),
-).where(
-    accounts.c.controller_id == sa.bindparam("controller"),
-    accounts.c.actor_id == sa.bindparam("actor"),
+).select_from(
+    _ONE.outerjoin(
+        accounts,
+        sa.and_(
+            accounts.c.controller_id == sa.bindparam("controller"),
+            accounts.c.actor_id == sa.bindparam("actor"),
+        ),
+    )
 )
 
 
@@ -84,16 +89,17 @@ class Accounts:
             return None
         asked = {"controller": actor.controller_id, "actor": actor.id}
         with self.database.read() as connection:
-            row = connection.execute(_ARRIVING, asked).mappings().one_or_none()
+            row = connection.execute(_ARRIVING, asked).mappings().one()
             now = self.database.now(connection)
-        if row is not None and row["suspended_at"] is not None:
+        known = row["actor_id"] is not None
+        if row["suspended_at"] is not None:
             return "suspended"
-        if row is not None and row["frozen"]:
+        if row["frozen"]:
             return "frozen"
-        if row is not None and self._is_dormant(row, now):
+        if known and self._is_dormant(row, now):
             self.suspend_dormant(actor.controller_id, actor.id)
             return "suspended"
-        if row is None or self._differs(row, actor) or not self._is_noted(actor):
+        if not known or self._differs(row, actor) or not self._is_noted(actor):
             self._note(actor)
         return None
 

@@ -111,13 +111,11 @@ class AccountViews:
 
 
 def most_at_once(spans: Sequence[Span]) -> int:
-    """Return how many spans overlap at most; one that ends where another begins does not."""
-    events = sorted(
-        [(end, 0) for _, end in spans] + [(start, 1) for start, _ in spans],
-    )
+    """Return how many spans overlap at most; both ends belong to a span."""
+    events = sorted([(start, 0) for start, _ in spans] + [(end, 1) for _, end in spans])
     running = most = 0
-    for _, begins in events:
-        running += 1 if begins else -1
+    for _, ends in events:
+        running += -1 if ends else 1
         most = max(most, running)
     return most
 

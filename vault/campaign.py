@@ -69,6 +69,7 @@ class Campaign:
     created_at: datetime
     opened_at: datetime | None
     closed_at: datetime | None
+    sensitive_purposes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -299,6 +300,7 @@ def set_terms(
     processor: str,
     listen_purposes: Sequence[str],
     countries: Sequence[str],
+    sensitive_purposes: Sequence[str] = (),
 ) -> None:
     """Write the terms that come with a policy; the caller holds the row and has checked them."""
     connection.execute(
@@ -308,6 +310,7 @@ def set_terms(
             processor=processor,
             listen_purposes=sorted(set(listen_purposes)),
             countries=sorted(set(countries)),
+            sensitive_purposes=sorted(set(sensitive_purposes)),
         )
     )
 
@@ -324,5 +327,6 @@ def _from_row(row: RowMapping) -> Campaign:
             **{name: row[name] for name in Campaign.__dataclass_fields__},
             "listen_purposes": tuple(row["listen_purposes"]),
             "countries": tuple(row["countries"]),
+            "sensitive_purposes": tuple(row["sensitive_purposes"] or ()),
         }
     )

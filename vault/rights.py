@@ -164,6 +164,15 @@ class Rights:
         _check_token(row, standing)
         return True
 
+    def frozen_campaigns(self, connection: Connection, controller_id: str) -> frozenset[str]:
+        """Return the campaigns of a controller that are frozen."""
+        query = sa.select(freezes.c.campaign_id).where(
+            freezes.c.controller_id == controller_id,
+            freezes.c.campaign_id.is_not(None),
+            _IN_FORCE,
+        )
+        return frozenset(connection.execute(query).scalars())
+
     def narrow(
         self, actor: Actor, wanted: Collection[str] = (), *, purpose: str | None = None
     ) -> Actor:

@@ -23,13 +23,21 @@ from core.errors import InvalidRequest
 from core.ports import Clock
 from keys.keyring import Keyring
 from vault import campaign as campaign_rows
-from vault.access import Actor, check_purpose, check_reason, check_search
+from vault.access import (
+    LISTENING_ROLES,
+    Actor,
+    check_account,
+    check_purpose,
+    check_reason,
+    check_search,
+)
 from vault.cursor import Cursors
 from vault.errors import CampaignNotFound, ListenDenied
 from vault.ledger.append import Ledger
 from vault.ledger.entry import Event
 from vault.ports import RetentionGate
 from vault.recording_view import RecordingView, Views
+from vault.rights import Rights
 from vault.scan import Person, PersonMatcher, Position, Scanned, ScanScope, scan
 from vault.store import Recording
 
@@ -85,6 +93,12 @@ class Searches:
     cursors: Cursors
     clock: Clock
     phone_region: str
+    grants_required: bool = False
+
+    @property
+    def rights(self) -> Rights:
+        """Return what tells how the searcher stands."""
+        return Rights(self.database, self.grants_required)
 
     def search(
         self, actor: Actor, request: SearchRequest, *, limit: int, cursor: str | None = None
@@ -124,10 +138,25 @@ class Searches:
             raise InvalidRequest(what="search")
         try:
             check_search(actor, whole_vault=whole_vault)
-            return self._scope(actor, request, whole_vault=whole_vault)
+            entitled = self._entitled(actor, request.purpose)
+            check_search(entitled, whole_vault=whole_vault)
+            return self._scope(entitled, request, whole_vault=whole_vault)
         except (ListenDenied, CampaignNotFound) as refusal:
             self._record_denial(actor, request.purpose, str(refusal.facts.get("why", "not-found")))
             raise
+
+    def _entitled(self, actor: Actor, purpose: str) -> Actor:
+        """Return the searcher with what its grants for this purpose give.
+
+        Raises:
+            ListenDenied: the account is stopped, or has no such grant.
+        """
+        with self.database.read() as connection:
+            check_account(actor, self.rights.standing(connection, actor))
+        entitled = self.rights.narrow(actor, LISTENING_ROLES, purpose=purpose)
+        if not entitled.roles & LISTENING_ROLES:
+            raise ListenDenied(why="grant")
+        return entitled
 
     def record(self, actor: Actor, request: SearchRequest, scope: ScanScope) -> tuple[str, bytes]:
         """Put the search into the ledger; returns the entry's id and the salt of its filters."""
@@ -169,14 +198,19 @@ class Searches:
             found = campaign_rows.find_in_scope(connection, actor, request.campaign)
         if request.purpose not in found.listen_purposes and "dpo" not in actor.roles:
             raise ListenDenied(why="purpose")
+        with self.database.read() as connection:
+            standing = self.rights.standing(connection, actor, campaign_id=found.id)
+        check_account(actor, standing)
         return ScanScope(actor.controller_id, frozenset({found.id}), request.since, request.until)
 
     def _campaigns_of(self, actor: Actor) -> frozenset[str] | None:
         """Return what "everything" is to an officer: None only for one of every campaign."""
-        if actor.campaigns is None:
-            return None
         with self.database.read() as connection:
-            return frozenset(one.id for one in campaign_rows.in_scope(connection, actor))
+            frozen = self.rights.frozen_campaigns(connection, actor.controller_id)
+            if actor.campaigns is None and not frozen:
+                return None
+            mine = campaign_rows.in_scope(connection, actor)
+        return frozenset(one.id for one in mine) - frozen
 
     def _record_denial(self, actor: Actor, purpose: str, why: str) -> None:
         event = Event(

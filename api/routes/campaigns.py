@@ -40,6 +40,7 @@ class CampaignAnswer(Answer):
     processor: str
     listen_purposes: list[str]
     countries: list[str]
+    sensitive_purposes: list[str]
     created_at: Instant
     opened_at: Instant | None
     closed_at: Instant | None
@@ -69,6 +70,14 @@ class PolicyBody(Body):
     listen_purposes: Annotated[list[Purpose], Field(max_length=20)]
     countries: Annotated[list[Country], Field(max_length=60)]
     processor: Annotated[str, Field(max_length=200)] = ""
+    sensitive_purposes: Annotated[
+        list[Purpose],
+        Field(
+            default_factory=list,
+            max_length=20,
+            description="Those for which a listen wants a second person.",
+        ),
+    ]
 
     model_config: ConfigDict = json_example(  # type: ignore[misc]
         retention="P6M",
@@ -95,6 +104,7 @@ class PolicyAnswer(Answer):
     listen_purposes: list[str]
     countries: list[str]
     processor: str
+    sensitive_purposes: list[str]
 
 
 class SimulationAnswer(Answer):
@@ -151,6 +161,7 @@ def put_policy(
     wanted = asked.model_dump()
     wanted["listen_purposes"] = tuple(asked.listen_purposes)
     wanted["countries"] = tuple(asked.countries)
+    wanted["sensitive_purposes"] = tuple(asked.sensitive_purposes)
     policy = request.app.state.service.policies.put(actor, campaign, PolicyRequest(**wanted))
     return PolicyAnswer.model_validate(policy)
 

@@ -78,10 +78,13 @@ class UploadUrlAnswer(Answer):
     "/{campaign}/deposit-keys",
     status_code=201,
     summary="Make a deposit key",
-    responses=problems(*_WRITES, body=True),
+    responses=problems(*_WRITES, "step-up-required", body=True),
 )
 def issue_key(
-    campaign: str, asked: DepositKeyBody, request: Request, actor: Actor = allow("admin")
+    campaign: str,
+    asked: DepositKeyBody,
+    request: Request,
+    actor: Actor = allow("admin", step_up=True),
 ) -> NewDepositKeyAnswer:
     """Make a credential that a telephony platform can keep."""
     issued = request.app.state.service.deposit_keys.issue(actor, campaign, asked.label)
@@ -103,10 +106,10 @@ def list_keys(campaign: str, request: Request, actor: Actor = allow("admin")) ->
     "/{campaign}/deposit-keys/{key_id}",
     status_code=204,
     summary="Revoke a deposit key or an upload address",
-    responses=problems(*_WRITES, "deposit-key-not-found"),
+    responses=problems(*_WRITES, "deposit-key-not-found", "step-up-required"),
 )
 def revoke_key(
-    campaign: str, key_id: str, request: Request, actor: Actor = allow("admin")
+    campaign: str, key_id: str, request: Request, actor: Actor = allow("admin", step_up=True)
 ) -> Response:
     """End a credential for good; again, nothing happens."""
     request.app.state.service.deposit_keys.revoke(actor, campaign, key_id)

@@ -22,7 +22,7 @@ from retention.target import LEGAL_GROUNDS, ErasureRequest, Target
 from vault.access import Actor
 
 router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=JsonRoute)
-_WRITES: Final = ("ledger-unavailable", "key-unavailable", "lease-lost")
+_WRITES: Final = ("ledger-unavailable", "key-unavailable", "lease-lost", "step-up-required")
 _STATES: Final = ("planned", "approved", "running", "waiting-key-provider", "done", "refused")
 
 
@@ -116,7 +116,9 @@ class ErasureList(Answer):
         body=True,
     ),
 )
-def plan(asked: ErasureBody, request: Request, actor: Actor = allow("dpo")) -> ErasureAnswer:
+def plan(
+    asked: ErasureBody, request: Request, actor: Actor = allow("dpo", step_up=True)
+) -> ErasureAnswer:
     """Freeze what would be erased and what is protected; nothing changes."""
     if asked.target.number is not None:  # opens what every search opens, so it is one
         request.app.state.service.search_rate.check(actor.id)
@@ -151,13 +153,21 @@ def listed(
         "restriction-in-force",
         "retention-floor",
         "uploads-in-progress",
+        "approval-required",
         body=True,
     ),
 )
 def execute(
-    erasure_id: str, asked: ExecutionBody, request: Request, actor: Actor = allow("dpo")
+    erasure_id: str,
+    asked: ExecutionBody,
+    request: Request,
+    actor: Actor = allow("dpo", step_up=True),
 ) -> ErasureAnswer:
-    """Approve the plan and make its recordings inaccessible; destruction follows by itself."""
+    """Approve the plan and make its recordings inaccessible; destruction follows by itself.
+
+    A campaign as a whole, and more recordings than FOUR_EYES_ABOVE, want a second person: 403
+    `approval-required`; repeat the same request once it is approved.
+    """
     service = request.app.state.service
     approved = service.erase.execute(actor, erasure_id, asked.plan_digest)
     service.finish_soon(erasure_id)

@@ -17,7 +17,13 @@ from retention.hold import HoldRequest
 from vault.access import Actor
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"], route_class=JsonRoute)
-_WRITES: Final = ("reason-required", "ledger-unavailable", "key-unavailable", "lease-lost")
+_WRITES: Final = (
+    "reason-required",
+    "ledger-unavailable",
+    "key-unavailable",
+    "lease-lost",
+    "step-up-required",
+)
 
 
 def _day(value: object) -> object:
@@ -91,7 +97,9 @@ class HoldList(Answer):
         body=True,
     ),
 )
-def place(asked: HoldBody, request: Request, actor: Actor = allow("dpo")) -> HoldAnswer:
+def place(
+    asked: HoldBody, request: Request, actor: Actor = allow("dpo", step_up=True)
+) -> HoldAnswer:
     """Protect recordings from expiry and erasure; a restriction stops listening too."""
     if asked.number is not None:  # opens what every search opens, so it is one
         request.app.state.service.search_rate.check(actor.id)
@@ -122,8 +130,11 @@ def listed(
 @router.delete(
     "/{hold_id}",
     summary="Lift a hold or a restriction",
-    responses=problems(*_WRITES[1:], "hold-not-found", "listen-denied"),
+    responses=problems(*_WRITES[1:], "hold-not-found", "listen-denied", "approval-required"),
 )
-def lift(hold_id: str, request: Request, actor: Actor = allow("dpo")) -> HoldAnswer:
-    """End it; again, nothing happens. Lifting a restore's stop lets the sweep run again."""
+def lift(hold_id: str, request: Request, actor: Actor = allow("dpo", step_up=True)) -> HoldAnswer:
+    """End it; again, nothing happens. Lifting a restore's stop lets the sweep run again.
+
+    A second person must agree: 403 `approval-required`, then the same request again.
+    """
     return HoldAnswer.model_validate(request.app.state.service.holds.lift(actor, hold_id))

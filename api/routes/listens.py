@@ -26,6 +26,7 @@ _GRANT: Final = problems(
     "listen-denied",
     "reason-required",
     "purpose-unknown",
+    "approval-required",
     "rate-limited",
     "ledger-unavailable",
     "key-unavailable",
@@ -96,7 +97,9 @@ def grant(
 ) -> ListenAnswer:
     """Record who, what and why in the ledger, then hand out a ticket.
 
-    Quality managers and officers may; whoever else asks is refused, and the refusal recorded.
+    Quality managers and officers may; whoever else asks is refused, and the refusal recorded. A
+    purpose that the campaign calls sensitive wants a second person: 403 `approval-required`, then
+    the same request again.
 
     A request that a browser makes (``Sec-Fetch-Mode`` tells) also gets a cookie; its ticket then
     opens nothing without it.

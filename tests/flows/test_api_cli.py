@@ -38,10 +38,16 @@ def run(served: Made, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs ``oubliette WORDS`` as somebody with ``roles``."""
     monkeypatch.setenv("OUBLIETTE_URL", served.settings.public_url)
 
-    def command(*words: str, roles: str = "", code: int = 0, typed: str = "") -> Result:
+    def command(
+        *words: str,
+        roles: str = "",
+        code: int = 0,
+        typed: str = "",
+        subject: str = "somebody",
+    ) -> Result:
         hears = words[0] in {"listen", "search"}  # whoever is an admin does neither
         roles = roles or ("dpo quality-manager" if hears else "admin dpo quality-manager")
-        monkeypatch.setenv("OUBLIETTE_TOKEN", served.token(*roles.split(), subject="somebody"))
+        monkeypatch.setenv("OUBLIETTE_TOKEN", served.token(*roles.split(), subject=subject))
         done = CliRunner().invoke(cli.app, list(words), input=typed)
         assert done.exit_code == code, (words, done.output, done.exception)
         return done
@@ -198,6 +204,12 @@ def test_hold_erase_and_certificate(run: Run, campaign: str, tmp_path: Path) -> 
     plan = ("erase", "plan", "--recording", recording, "--legal-ground", "objection")
     protected = run(*plan, "--reason", REASON)
     assert "goes: 0  protected: 1" in protected.stdout
+    alone = run("hold", "lift", held["id"], code=4).stderr
+    approval = re.search(r"approval_id=(apr_\w+)", alone)
+    assert approval is not None
+    words = ("approval", "approve", approval[1], "--reason", "Seen the letter of counsel")
+    assert "own-request" in run(*words, code=1).stderr
+    run(*words, roles="admin", subject="another")
     run("hold", "lift", held["id"])
     assert "lifted" in run("hold", "list", "--lifted").stdout
     made = parsed(run(*plan, "--reason", REASON, "--json"))

@@ -1,0 +1,35 @@
+"""Rights on a timer: reviews begin and close, silent accounts are suspended, admins are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.directory import controller_ids
+from api.metrics import Metrics
+from api.observability import fault_fields, log
+from api.wiring_rights import Entitling
+from core.db import Database
+from core.errors import OublietteError
+
+
+@dataclass(frozen=True)
+class RightsJob:
+    """Upkeep of accounts and grants; a controller that fails does not keep the others waiting."""
+
+    database: Database
+    entitling: Entitling
+    metrics: Metrics
+
+    def run(self) -> None:
+        """Run it once for every controller."""
+        for controller_id in controller_ids(self.database):
+            try:
+                self.entitling.account_reviews.upkeep(controller_id)
+                self.entitling.accounts.suspend_dormant(controller_id)
+            except OublietteError as error:
+                log().warning("rights-upkeep-waits", **fault_fields(error))
+        self.metrics.admins.set(self.entitling.account_views.admins())
+
+    def forget(self) -> None:
+        """Take the figure back: another process does the upkeep now."""
+        self.metrics.admins.set(0)
