@@ -16,16 +16,19 @@ from pathlib import Path
 import pytest
 
 from core.db import open_database
+from keys.providers.registry import Providers, open_provider
 from retention.certificate import verify_certificate
 from retention.erasure_rows import Erasure
 from retention.target import Target
 from tests import evidence
+from tests.fakes.hsm import hsm_uri, make_token, pin_file
 from tests.fakes.key_faults import Fuse
 from tests.fakes.leases import lapse
 from tests.fakes.retention_vault import RetentionVault, build, call
 
 BODY = call(pitch=5)
 MOST = 400
+TOKEN = [pytest.mark.needs_softhsm, pytest.mark.prove]
 EVERY = pytest.param(1, marks=[pytest.mark.prove, pytest.mark.timeout(900)], id="every")
 URIS = [
     "sqlite_uri",
@@ -88,13 +91,28 @@ def opens(vault: RetentionVault, planned: Erasure) -> bool:
     return vault.stack.keyring.holds(row.controller_id, row.prefix, row.leaf_index)
 
 
+def in_a_token(vault: RetentionVault, uri: str) -> RetentionVault:
+    """Move every key of the vault from files into a token, as an operator does."""
+    providers = Providers((*vault.stack.shredder.providers, open_provider(uri)))
+    moved = vault.restarted(providers=providers)
+    for controller_id in (vault.stack.controller_id, vault.stack.ledger.ledger_controller_id):
+        moved.stack.shredder.migrate(controller_id, open_provider(uri).uri)
+    for folder in ("epochs", "epochs-2"):
+        assert list((vault.stack.root / folder).glob("[0-9a-f]*")) == []
+    return moved.restarted(providers=Providers((open_provider(uri),)))
+
+
+@pytest.mark.parametrize("keys", ["local", pytest.param("pkcs11", marks=TOKEN)])
 @pytest.mark.parametrize("stride", [pytest.param(13, id="13th"), EVERY])
 @pytest.mark.parametrize("uri_name", URIS)
 def test_an_erasure_ends_whenever_its_process_is_killed(
-    uri_name: str, stride: int, tmp_path: Path, request: pytest.FixtureRequest
+    uri_name: str, stride: int, keys: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     uri: str = request.getfixturevalue(uri_name)
     vault = build(open_database(uri), tmp_path)
+    if keys == "pkcs11":
+        softhsm: dict[str, str] = request.getfixturevalue("softhsm")
+        vault = in_a_token(vault, hsm_uri(softhsm, [make_token(softhsm)], pin_file(tmp_path)))
     survivor = vault.deposit(body=BODY)
     killed = 0
     for at in itertools.count(0, stride):
