@@ -4,6 +4,7 @@
 #   make prove     the long evidence: kills of real processes, matrices, soak, 100 000 schedules
 #   make prove-ledger  the ledger before foreign verifiers, attacks and kills: 5 minutes, one line
 #   make prove-erasure  erasure: restores, kills, memory, bad providers; 10 minutes (MINUTES=30), one line
+#   make prove-access  who may do what: tokens, every route, a day against a model; 8 minutes, one line
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env pgserver demo check lint format test prove prove-ledger prove-erasure bench mutate lock hooks clean
+.PHONY: help env pgserver demo check lint format test prove prove-access prove-ledger prove-erasure bench mutate lock hooks clean
 
 help:
 	@grep '^#  ' Makefile | cut -c 3-
@@ -58,6 +59,9 @@ prove: .venv/ready
 
 prove-ledger: .venv/ready
 	@.venv/bin/python -m tests.prove_ledger
+
+prove-access: .venv/ready
+	@.venv/bin/python -m tests.prove_access
 
 prove-erasure: .venv/ready
 	@MINUTES=$(MINUTES) .venv/bin/python -m tests.prove_erasure
