@@ -54,7 +54,8 @@ class KeyStore:
 
     def all_of(self, connection: Connection) -> Sequence[Pointer]:
         """Return every pointer that a transaction sees, in order."""
-        query = sa.select(*_COLUMNS).order_by(key_trees.c.controller_id)
+        every: sa.Select[tuple[str, int, str, str, bytes]] = sa.select(*_COLUMNS)
+        query = every.order_by(key_trees.c.controller_id)
         found = (_pointer(row) for row in connection.execute(query))
         return [pointer for pointer in found if pointer is not None]
 
