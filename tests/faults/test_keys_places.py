@@ -206,6 +206,25 @@ def test_a_failed_fsync_gives_the_attempt_up(
     check_ends(world)
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_write_that_fails_gives_the_attempt_up(
+    world: KeyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    before, write = world.pointer, os.write
+
+    def failing(descriptor: int, data: bytes) -> int:
+        if str(tmp_path / "blobs") in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(error, os.strerror(error))
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing)
+        with pytest.raises(KeyUnavailable):
+            world.process().shredder.puncture(world.controller_id, [leaf(ERASED)])
+    check_given_up(world, before)
+    check_ends(world)
+
+
 @contextmanager
 def file_limit(size: int) -> Iterator[None]:
     """Let the kernel refuse files above a size, as a full disk refuses to grow them."""
