@@ -113,7 +113,7 @@ def test_kid_of_1_mb() -> None:
         {"b64": False},
         {"zip": "DEF"},
     ],
-    ids=repr,
+    ids=["jku", "x5u", "jwk", "x5c", "crit", "crit-empty", "b64", "zip"],
 )
 def test_jku_x5u_jwk_x5c_crit_b64_zip(member: dict[str, Any]) -> None:
     assert refused(spelt(header=member)) == "header"
