@@ -5,6 +5,7 @@
 #   make prove-ledger  the ledger before foreign verifiers, attacks and kills: 5 minutes, one line
 #   make prove-erasure  erasure: restores, kills, memory, bad providers; 10 minutes (MINUTES=30), one line
 #   make prove-access  who may do what: tokens, every route, a day against a model; 8 minutes, one line
+#   make check-kms  the suite of key providers against a real KMS, Vault or HSM (CHECK_KEYS_URI)
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env pgserver demo check lint format test prove prove-access prove-ledger prove-erasure bench mutate lock hooks clean
+.PHONY: help env pgserver demo check lint format test prove prove-access prove-ledger prove-erasure check-kms bench mutate lock hooks clean
 
 help:
 	@grep '^#  ' Makefile | cut -c 3-
@@ -65,6 +66,11 @@ prove-access: .venv/ready
 
 prove-erasure: .venv/ready
 	@MINUTES=$(MINUTES) .venv/bin/python -m tests.prove_erasure
+
+# the suite of key providers against a real service: CHECK_KEYS_URI=transit:https://... make check-kms
+check-kms: .venv/ready
+	@test -n "$$CHECK_KEYS_URI" || { echo "CHECK_KEYS_URI names the provider, as KEYS_URI does; see docs/epoch-keys.md"; exit 2; }
+	.venv/bin/python -m pytest tests/contract/test_keys_provider.py -k real $(ARGS)
 
 bench: .venv/ready
 	@.venv/bin/python -m bench $(ARGS)

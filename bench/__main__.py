@@ -1,6 +1,6 @@
 """Measures everything in one run and prints one page of ratios; the same as JSON in build/.
 
-    python -m bench [NAME ...] [--quick]
+    python -m bench [NAME ...] [--quick | --long]
 
 Each benchmark is a module of this folder with ``figures``. What happens now goes to standard error.
 A benchmark whose other side is missing on this machine (nginx, PostgreSQL) is skipped by name.
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bench.figure import Run
 from bench.machine import machine, versions
 from bench.page import Page, part_lines
 from bench.process import run_apart
@@ -29,6 +30,9 @@ NAMES: Final = (
     "memory",
     "listen",
     "erasing",
+    "erasing_blobs",
+    "erasing_providers",
+    "sweeping",
     "ledger_appends",
     "ledger_proofs",
 )
@@ -41,19 +45,20 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="a look in a minute")
+    parser.add_argument("--long", action="store_true", help="the largest sizes too")
     parser.add_argument("--json", type=Path, default=OUTPUT, metavar="FILE", help="%(default)s")
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(NAMES)}")
     names = [name for name in NAMES if name in given.names] or list(NAMES)
-    page = _measured(names, quick=given.quick)
+    page = _measured(names, quick=given.quick, long=given.long)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(page.json(), indent=1) + "\n")
     return 0 if page.passed else 1
 
 
-def _measured(names: list[str], *, quick: bool) -> Page:
+def _measured(names: list[str], *, quick: bool, long: bool) -> Page:
     with _postgresql(wanted="ledger_appends" in names) as uri:
         began_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         page = Page(began_at, quick, machine(), versions(uri))
@@ -63,7 +68,7 @@ def _measured(names: list[str], *, quick: bool) -> Page:
             page.notes.append("skipped: no PostgreSQL on this machine")
         print("\n".join(page.head()), flush=True)
         for name in names:
-            page.parts.append(run_apart(name, quick=quick, postgresql_uri=uri))
+            page.parts.append(run_apart(name, Run(quick, uri, long=long)))
             print("\n".join(part_lines(page.parts[-1])), flush=True)
     return page
 

@@ -63,11 +63,13 @@ class Run:
         quick: fewer rounds and smaller sizes, for a look.
         postgresql_uri: of a durable server, or "" where there is none.
         tell: takes a few words about what happens now.
+        long: the largest sizes too.
     """
 
     quick: bool = False
     postgresql_uri: str = field(default="", repr=False)
     tell: Callable[[str], None] = lambda words: None  # noqa: ARG005 - nobody listens
+    long: bool = False
 
     def rounds(self, whole: int) -> int:
         """Return how many rounds to measure."""

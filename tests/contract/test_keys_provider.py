@@ -2,17 +2,18 @@
 
 A further provider joins with one line in ``PROVIDERS``: a function that returns a function that
 opens the provider, each time anew, on the same keys. ``make check-kms`` runs the same tests against
-a real service (``OUBLIETTE_CHECK_KEYS_URI``).
+a real service, which ``CHECK_KEYS_URI`` names, and destroys every key that they made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -63,10 +64,11 @@ PROVIDERS: Final = {
     "aws-kms": _aws_kms,
     "transit": _transit,
 }
+REAL: Final = os.environ.get("CHECK_KEYS_URI", "")
 PARAMETERS: Final = [
     pytest.param(name, marks=pytest.mark.needs_softhsm if name == "pkcs11" else [])
     for name in PROVIDERS
-]
+] + [pytest.param("real", id="real")] * bool(REAL)
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +77,37 @@ def hsm_labels(softhsm: dict[str, str]) -> list[str]:
     return [make_token(softhsm), make_token(softhsm)]
 
 
+class Tidied:
+    """A provider that is somebody's own: what a test makes there does not stay."""
+
+    def __init__(self, inner: KeyProvider, made: list[str]) -> None:
+        self._inner, self._made = inner, made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def create(self, key_id: str, tag: KeyTag) -> None:
+        self._made.append(key_id)
+        self._inner.create(key_id, tag)
+
+
+def _real() -> Iterator[Opener]:
+    made: list[str] = []
+    yield lambda: Tidied(open_provider(REAL), made)
+    provider = open_provider(REAL)
+    for name in {one for one in made if len(one) == 32}:
+        with contextlib.suppress(InvalidRequest):
+            provider.destroy(name)
+
+
 @pytest.fixture(params=PARAMETERS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    if request.param == "real":
+        yield from _real()
+        return
     with PROVIDERS[request.param](request, tmp_path) as uri:
         yield lambda: open_provider(uri)
 
