@@ -76,15 +76,15 @@ def _compared(run: Run, rigs: dict[str, Rig], *, first: int) -> list[Figure]:
 
 def _pair(made: Rig, victims: Iterator[str]) -> Callable[[], tuple[float, float]]:
     def measure() -> tuple[float, float]:
-        victim, size = next(victims), _blob_bytes(made)
-        limit_ms = _timed(lambda: _flushed(size))
-        return _timed(lambda: _erase(made, victim)), limit_ms
+        victim, size = next(victims), blob_bytes(made)
+        limit_ms = timed(lambda: flushed(size))
+        return timed(lambda: _erase(made, victim)), limit_ms
 
     return measure
 
 
 def _blob(more: str, made: Rig, count: int) -> Figure:
-    kib, limit_kib = _blob_bytes(made) / 1024, count * WRAPPED_KEY_BYTES / 1024
+    kib, limit_kib = blob_bytes(made) / 1024, count * WRAPPED_KEY_BYTES / 1024
     limit = "a wrapped key for each"
     what = f"blob of {count:,}{more}"
     return compare(what, limit=limit, unit="KiB", ours=[kib], other=[limit_kib])
@@ -107,13 +107,15 @@ def _scatter(made: Rig, size: int) -> None:
     made.service.shredder.puncture(made.controller_id, leaves[:SCATTERED])
 
 
-def _blob_bytes(made: Rig) -> int:
+def blob_bytes(made: Rig) -> int:
+    """Return the size of the newest blob."""
     ports = made.service.ports
     pointer = KeyStore(ports.database).read(made.controller_id)
     return len(ports.places.get_any(made.controller_id, pointer.blob_sha256))
 
 
-def _flushed(count: int) -> None:
+def flushed(count: int) -> None:
+    """Write and flush two files of ``count`` bytes with their folders."""
     data = os.urandom(count)
     for _ in range(2):
         with tempfile.TemporaryDirectory(prefix="oubliette-bench-") as folder:
@@ -126,7 +128,8 @@ def _flushed(count: int) -> None:
             os.close(there)
 
 
-def _timed(task: Callable[[], None]) -> float:
+def timed(task: Callable[[], object]) -> float:
+    """Return how long a task takes, in milliseconds."""
     started = time.perf_counter()
     task()
     return (time.perf_counter() - started) * 1000
