@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from api.app import create_app
 from api.init import initialise
+from core import ids
 from core.scope import for_all_controllers
+from retention.tables import set_aside_objects
 from tests.composition import Made, build_service
 from tests.fakes.asgi_caller import AsgiCaller, Reply
 from tests.fakes.speech import wav
@@ -46,8 +48,8 @@ class House:
         subject = f"{self.slug}-{subject or '-'.join(roles)}"
         return self.made.headers(*roles, subject=subject, controller=self.slug, service=service)
 
-    def post(self, role: str, path: str, *, method: str = "POST", **body: Any) -> Any:
-        reply = self.caller.json(method, path, body, self.headers(role, subject=role))
+    def post(self, by: str, path: str, /, *, method: str = "POST", **body: Any) -> Any:
+        reply = self.caller.json(method, path, body, self.headers(by, subject=by))
         assert 200 <= reply.status < 300, (method, path, reply.status, reply.text)
         return reply.json if reply.body else None
 
@@ -111,8 +113,9 @@ class Houses:
 @contextmanager
 def open_houses(folder: Path, **how: Any) -> Iterator[Houses]:
     """Make a service with two controllers; ``how`` goes to ``tests.composition.build_service``."""
+    settings = {"REVIEW_SHARE": "1", **how.pop("settings", {})}
     with for_all_controllers():
-        made = build_service(folder, **how)
+        made = build_service(folder, settings=settings, **how)
         initialise(made.settings, slug=THEIRS, name="Globex SA", again=True)
         made.service.open_up()
     for rate in (made.service.listen_rate, made.service.search_rate):
@@ -157,10 +160,48 @@ def furnish(houses: Houses, house: House) -> None:
     known["erasure_id"] = plan["id"]
     planned = house.plan(kept)
     known["plan_digest"], known["planned_id"] = planned["plan_digest"], planned["id"]
+    furnish_rights(house)
     houses.work_on()
     known["actor"] = house.get("dpo", f"/v1/recordings/{kept}/listens")["items"][0]["actor_id"]
     page = house.get("quality-manager", "/v1/recordings?limit=1")
     known["cursor"] = page["next"].partition("cursor=")[2]
+    known["account_id"] = known["account"] = known["actor"]
+    known["review_id"] = house.get("dpo", "/v1/reviews")["items"][0]["id"]
+    known["object_id"] = set_aside(houses, house)
+
+
+def furnish_rights(house: House) -> None:
+    """Give a grant, freeze it, and ask for another that wants a second person."""
+    said = {
+        "subject": f"{house.slug}-temp",
+        "role": "quality-manager",
+        "campaign": house.known["campaign"],
+        "purposes": ["quality-control"],
+        "reason": REASON,
+    }
+    house.known["grant_id"] = house.post("admin", "/v1/grants", **said)["id"]
+    frozen = house.post(
+        "admin", "/v1/freezes", scope="grant", grant=house.known["grant_id"], reason=REASON
+    )
+    house.known["freeze_id"] = frozen["id"]
+    officer = said | {"role": "dpo", "subject": f"{house.slug}-second"}
+    headers = house.headers("admin", subject="admin")
+    asked = house.caller.json("POST", "/v1/grants", officer, headers)
+    assert asked.json["code"] == "approval-required", asked.text
+    house.known["approval_id"] = asked.json["approval_id"]
+
+
+def set_aside(houses: Houses, house: House) -> str:
+    """Let a restore have found an object that nobody knows; returns its id."""
+    service = houses.made.service
+    object_id = ids.from_bits("obj_", service.ports.clock.random_bytes(ids.ID_BYTES))
+    controller_id = service.authenticator.controllers.find(house.slug)
+    with for_all_controllers(), service.ports.database.transaction() as connection:
+        row = {"id": object_id, "object_key": f"v1/00/{object_id}", "why": "unknown"}
+        row |= {"controller_id": controller_id, "size_bytes": 1, "state": "waiting"}
+        found_at = service.ports.database.now(connection)
+        connection.execute(set_aside_objects.insert().values(**row, found_at=found_at))
+    return object_id
 
 
 def basic(secret: str) -> dict[str, str]:
