@@ -68,6 +68,7 @@ class Walk:
         """Walk every operation as every caller."""
         for operation in self.operations():
             self.routes += 1
+            self.houses.order_entries()
             for who, headers in self.callers().items():
                 for asked in self.questions(operation):
                     self.ask(operation, who, headers, asked)

@@ -97,6 +97,12 @@ class Houses:
     def foreign(self) -> Mapping[str, str]:
         return self.theirs.known
 
+    def order_entries(self) -> None:
+        """Run the sequencer until every ledger entry has its index."""
+        with for_all_controllers():
+            while self.made.service.sequencer.run_once():
+                pass
+
     def work_on(self) -> None:
         """Do what the background threads of a service would do now."""
         service = self.made.service

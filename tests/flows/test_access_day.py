@@ -18,7 +18,7 @@ from tests.fakes.walled import ordinary_database
 from vault.grant import Grant
 
 SEED = int(os.environ.get("OUBLIETTE_TEST_SEED", "20260302"))
-LONG = int(os.environ.get("OUBLIETTE_TEST_DECISIONS", "4000"))
+LONG = int(os.environ.get("OUBLIETTE_TEST_DECISIONS", "3000"))
 SHORT = 400
 FULL = 4_000  # decisions after which every kind of refusal has come up
 Record = Callable[[str, object], None]
