@@ -35,6 +35,7 @@ from api.routes import (
     deposit_keys,
     deposits,
     erasures,
+    exports,
     freezes,
     grants,
     health,
@@ -62,6 +63,7 @@ ROUTERS: Final = (
     holds.router,
     set_aside.router,
     erasures.router,
+    exports.router,
     grants.router,
     approvals.router,
     freezes.router,
@@ -112,6 +114,7 @@ def build_api(service: Service) -> FastAPI:
     api.state.service = service
     api.state.stream_slots = asyncio.Semaphore(service.settings.streams_max)
     api.state.upload_slots = service.upload_slots
+    api.state.export_slots = asyncio.Semaphore(exports.AT_ONCE)
     if service.role not in TAKES_REQUESTS:
         api.include_router(health.router)
         return _answering_errors(api)

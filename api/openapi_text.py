@@ -23,6 +23,7 @@ WITH_CALLER: Final = (
     "issuer-unavailable",
     "role-required",
     "account-suspended",
+    "csrf-refused",
 )
 WITH_BODY: Final = ("body-too-slow", "body-too-large", "unsupported-media-type")
 # what defines the errors must be imported before ``leaves`` looks for them

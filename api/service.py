@@ -52,6 +52,7 @@ from vault.controller_entry import record_controllers
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
+from vault.export import Exports
 from vault.errors import LedgerUnavailable
 from vault.freeze import Freezes
 from vault.grants import Grants
@@ -130,6 +131,7 @@ class Service:
     audit: Audit
     incidents: Incidents
     player: Player
+    exports: Exports
     searches: Searches
     search_jobs: SearchJobs
 

@@ -147,6 +147,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         **vars(taking),
         **vars(listening),
         **vars(rights),
+        exports=flows.exporting(watched, settings, core, listening, rights),
         **vars(ending),
     )
     return _watched(service)

@@ -9,6 +9,7 @@ from typing import Final
 from api.observability import fault_fields, log
 from api.service import Ports
 from api.settings import Settings
+from api.wiring_rights import Entitling
 from keys import labels
 from keys.keyring import Keyring
 from keys.recovery import Recovery
@@ -32,6 +33,7 @@ from vault.catalogue import Catalogue
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
+from vault.export import Exports
 from vault.incident import Incidents
 from vault.ledger.anchor import Anchoring
 from vault.ledger.append import Ledger
@@ -196,6 +198,24 @@ def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
             ports.clock,
             grants_required=required,
         ),
+    )
+
+
+def exporting(
+    ports: Ports, settings: Settings, core: Core, listening: Listening, rights: Entitling
+) -> Exports:
+    """Join what lets recordings leave, rarely."""
+    return Exports(
+        database=ports.database,
+        keyring=core.keyring,
+        ledger=core.ledger,
+        store=ports.store,
+        gate=core.gate,
+        rights=listening.listens.rights,
+        approvals=rights.approvals,
+        receipts=core.receipts,
+        clock=ports.clock,
+        clear_bytes_max=settings.export_max_bytes,
     )
 
 

@@ -20,7 +20,7 @@ _SLUG: Final = re.compile(r"[a-z0-9-]{1,40}")
 PREFIXES: Final = frozenset(
     {
         "rec_", "att_", "cmp_", "ctl_", "lis_", "era_", "hld_", "cer_", "ent_", "dky_", "sea_",
-        "grt_", "apr_", "act_", "vlt_", "run_", "frz_", "arv_", "rvw_", "obj_",
+        "grt_", "apr_", "act_", "vlt_", "run_", "frz_", "arv_", "rvw_", "exp_", "obj_",
     }
 )  # fmt: skip
 

@@ -209,6 +209,27 @@ class RangeNotSatisfiable(VaultError):
     title = "The requested range lies outside the recording."
 
 
+class ExportNotFound(VaultError):
+    """No such export within the actor's scope."""
+
+    code = "export-not-found"
+    title = "No such export."
+
+
+class ExportConflict(VaultError):
+    """The export cannot be made or begun like this; the fact ``why`` says what is in the way."""
+
+    code = "export-conflict"
+    title = "This export is not possible, or not any more."
+
+
+class RecipientInvalid(VaultError):
+    """The receiver is not an age public key."""
+
+    code = "recipient-invalid"
+    title = "The receiver must be an age public key (age1...)."
+
+
 class SearchNotFound(VaultError):
     """No such search for this actor."""
 

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import httpx2
+
 from core.clock import SystemClock
 from tests.composition import Made, build_service, running_server
 from tests.fakes.tokens import ISSUER, fixed_keys, keys
+from tests.fakes.visitor import Visitor
 
 CLIENT: Final = "vault-ui"
 _ORIGIN: Final = "https://login.example.test"
@@ -144,6 +147,28 @@ class FalseRoom:
     made: Made
     url: str
     provider: FalseProvider
+
+    def begin_anew(self) -> None:
+        """Let the provider be honest again, and the service look at it anew."""
+        fresh = FalseProvider()
+        for name in ("down", "refuses", "document", "says", "header", "raw"):
+            setattr(self.provider, name, getattr(fresh, name))
+        known = self.made.service.browser_sessions.provider
+        assert known is not None
+        known._endpoints = None
+        known._asked_s = float("-inf")
+
+
+def answer_of(room: FalseRoom, visitor: Visitor, **changes: str | None) -> str:
+    """Begin a log-in and let the provider agree; return the address it answers at."""
+    began = visitor.get("/console/login")
+    assert began.status_code == 303, began.text
+    return room.provider.agree(began.headers["location"], **changes)
+
+
+def log_in(room: FalseRoom, visitor: Visitor) -> httpx2.Response:
+    """Log in honestly."""
+    return visitor.get(answer_of(room, visitor))
 
 
 @contextmanager
