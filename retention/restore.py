@@ -120,6 +120,7 @@ class Restore:
             KeyUnavailable, StoreUnavailable, LedgerUnavailable, DatabaseUnavailable: run again.
         """
         tell = progress or silent
+        _check_whole(self.database)
         report = RestoreReport(epochs=self._recover())
         for controller_id in self._controllers():
             restore_stop.begin(self.database, self.clock, controller_id)
@@ -201,7 +202,7 @@ class Restore:
         Raises:
             As ``run``.
         """
-        restore_ledger.bring_forward(self.database, self.ledger, self.sequencer)
+        restore_ledger.bring_forward(self.database, self.ledger, self.sequencer, self.anchoring)
         self._compare_with_anchor()
         journal = LedgerJournal(self.ledger)
         for controller_id in self._trees():
@@ -235,6 +236,19 @@ class Restore:
                 .where(listens.c.state == "open")
                 .values(state="revoked", ended_at=self.database.now(connection))
             )
+
+
+def _check_whole(database: Database) -> None:
+    """Refuse a SQLite file that is damaged: a data file and another day's log make a mixture."""
+    if not database.is_sqlite:
+        return
+    try:
+        with database.read() as connection:
+            said = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    except sa.exc.DatabaseError as err:
+        raise RestoreRefused(why="database-damaged") from err
+    if said != "ok":
+        raise RestoreRefused(why="database-damaged")
 
 
 def _with_deposits(

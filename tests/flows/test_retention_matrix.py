@@ -1,4 +1,4 @@
-"""The restore matrix: every subset of {database, objects, blobs, ledger} taken old, keys of today.
+"""The restore matrix: each subset of {database, WAL, objects, blobs, ledger} old, keys of today.
 
 Whatever is old, nothing opens an erased recording: neither the restored service nor a stranger who
 knows ``docs/format.md`` and tries every blob with every key file. Wherever today's blob is at hand,
@@ -9,207 +9,88 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from core.db import Database
-from core.errors import OublietteError
-from retention.errors import RestoreRefused
+from core.db import Database, open_database
 from retention.target import Target
-from tests import format_opener
-from tests.fakes.leases import lapse
-from tests.fakes.object_store import MemoryStore
-from tests.fakes.retention_vault import (
-    NUMBER,
-    RetentionVault,
-    build,
-    call,
-    copy_rows,
-    put_rows_back,
+from tests import evidence
+from tests.fakes.restore_matrix import (
+    BODIES,
+    PARTS,
+    Matrix,
+    check,
+    copy_of,
+    make,
+    service_plays,
+    stranger_opens,
 )
-
-PARTS = ("database", "objects", "blobs", "ledger")
-BODIES = {name: call(pitch=pitch) for name, pitch in (("early", 3), ("late", 5))}
-
-
-def objects(vault: RetentionVault) -> dict[str, bytes]:
-    assert isinstance(vault.stack.store, MemoryStore)
-    return vault.stack.store.objects
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One moment of a vault, part by part."""
-
-    database: dict[str, Any]
-    objects: dict[str, bytes]
-    blobs: Path
-    ledger: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A vault whose parts can be put back to one of two moments."""
-
-    vault: RetentionVault
-    old: Copy
-    new: Copy
-    keys: Path
-    survivors: dict[str, str]
-    erased: tuple[str, ...]
-    object_keys: dict[str, str]
-
-    def put_back(self, old_parts: frozenset[str]) -> RetentionVault:
-        root = self.vault.stack.root
-        chosen = {part: self.old if part in old_parts else self.new for part in PARTS}
-        put_rows_back(self.vault.database, chosen["database"].database)
-        for kept, wanted in (
-            (objects(self.vault), chosen["objects"].objects),
-            (self._files(), chosen["ledger"].ledger),
-        ):
-            kept.clear()
-            kept.update(wanted)
-        swap_folder(chosen["blobs"].blobs, root)
-        for name in ("epochs", "epochs-2"):
-            shutil.rmtree(root / name)
-            shutil.copytree(self.keys / name, root / name)
-        lapse(self.vault.database)
-        return self.vault.restarted()
-
-    def _files(self) -> dict[str, bytes]:
-        assert isinstance(self.vault.files, MemoryStore)
-        return self.vault.files.objects
-
-
-def swap_folder(source: Path, root: Path) -> None:
-    for name in ("blobs", "blobs-2"):
-        shutil.rmtree(root / name)
-        shutil.copytree(source / name, root / name)
-
-
-def copy_of(vault: RetentionVault, folder: Path) -> Copy:
-    vault.sequencer.run_once()
-    for name in ("blobs", "blobs-2"):
-        shutil.copytree(vault.stack.root / name, folder / name)
-    assert isinstance(vault.files, MemoryStore)
-    return Copy(copy_rows(vault.database), dict(objects(vault)), folder, dict(vault.files.objects))
-
-
-def make(database: Database, root: Path) -> Matrix:
-    """Make two survivors and three erased ones, from before and after the old copy."""
-    vault = build(database, root)
-    early = vault.deposit(body=BODIES["early"], number="+33699887766")
-    gone_early, by_person = vault.deposit(), vault.deposit(number=NUMBER)
-    old = copy_of(vault, root / "old")
-    late = vault.deposit(body=BODIES["late"], number="+33699887766")
-    gone_late = vault.deposit(number="+33611111111")
-    keys = {one: vault.stack.recording(one).object_key for one in (early, late)}
-    erased = (gone_early, by_person, gone_late)
-    keys |= {one: vault.stack.recording(one).object_key for one in erased}
-    vault.erase_all(Target.person(NUMBER))
-    vault.erase_all(Target.recording(gone_late))
-    new = copy_of(vault, root / "new")
-    for name in ("epochs", "epochs-2"):
-        shutil.copytree(root / name, root / "keys" / name)
-    return Matrix(vault, old, new, root / "keys", {"early": early, "late": late}, erased, keys)
-
-
-def stranger_opens(matrix: Matrix, recording_id: str) -> bool:
-    """Try every blob and every key file that is there, by the format's description alone."""
-    root = matrix.vault.stack.root
-    raw = {**matrix.old.objects, **matrix.new.objects}[matrix.object_keys[recording_id]]
-    blobs = files_in(root, "blobs", "blobs-2", name_length=64)
-    keys = files_in(root, "epochs", "epochs-2", name_length=32)
-    assert blobs
-    assert keys
-    try:
-        format_opener.open_header(raw[: format_opener.HEADER_BYTES], blobs, keys)
-    except format_opener.CannotOpenError:
-        return False
-    return True
-
-
-def files_in(root: Path, *folders: str, name_length: int) -> list[bytes]:
-    return [
-        path.read_bytes()
-        for folder in folders
-        for path in (root / folder).rglob("*")
-        if path.is_file() and len(path.name) == name_length
-    ]
-
-
-def service_plays(vault: RetentionVault, recording_id: str) -> bytes | None:
-    try:
-        return vault.plays(recording_id)
-    except (OublietteError, AssertionError):
-        return None
-
-
-def expected(name: str, old_parts: frozenset[str]) -> bool:
-    """Tell whether a survivor must play: its object is there, and its row or its entry."""
-    if name == "early":
-        return True
-    has_object = "objects" not in old_parts
-    has_row, has_entry = "database" not in old_parts, "ledger" not in old_parts
-    return has_object and (has_row or has_entry)
-
-
-def check(matrix: Matrix, old_parts: frozenset[str]) -> None:
-    again = matrix.put_back(old_parts)
-    cliff = "blobs" in old_parts
-    for one in matrix.erased:
-        assert not stranger_opens(matrix, one), f"erased and opened by a stranger: {old_parts}"
-    for one in matrix.survivors.values():
-        assert stranger_opens(matrix, one) is not cliff
-    if cliff:
-        with pytest.raises(RestoreRefused):
-            again.restore.run()
-    else:
-        again.restore.run()
-    for one in matrix.erased:
-        assert service_plays(again, one) is None, f"erased and played: {old_parts}"
-    for name, one in matrix.survivors.items():
-        plays = service_plays(again, one) == BODIES[name]
-        assert plays is (expected(name, old_parts) and not cliff), f"{name}: {old_parts}"
-
+from tests.fakes.retention_vault import build
+from vault.deposit import DepositRequest
+from vault.open_deposit import OpenDeposit
 
 SUBSETS = [
     frozenset(subset)
     for size in range(len(PARTS) + 1)
     for subset in itertools.combinations(PARTS, size)
 ]
+# what `make check` tries of them: each part alone, all of them, and the mixture of a data file and
+# another day's log
+FEW = [subset for subset in SUBSETS if len(subset) in {0, 1, len(PARTS)}]
 
 
+def test_each_part_old_alone_revives_nothing(sqlite_database: Database, tmp_path: Path) -> None:
+    matrix = make(sqlite_database, tmp_path)
+    ways = Counter(check(matrix, old_parts) for old_parts in FEW)
+    assert ways == {"restored": 6, "rebuilt": 1}
+
+
+@pytest.mark.prove
 def test_no_subset_revives_the_erased_or_loses_a_survivor(
-    sqlite_database: Database, tmp_path: Path
+    sqlite_database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     matrix = make(sqlite_database, tmp_path)
-    for old_parts in SUBSETS:
-        check(matrix, old_parts)
+    ways = Counter(check(matrix, old_parts) for old_parts in SUBSETS)
+    with capsys.disabled():
+        print(f"\nrestore matrix, sqlite: {len(SUBSETS)} subsets, {dict(ways)}")
+    assert sum(ways.values()) == 2 ** len(PARTS)
+    assert ways["rebuilt"] == 8  # the old data file under today's log, whatever else is old
 
 
 @pytest.mark.prove
 @pytest.mark.needs_postgresql
-def test_no_subset_revives_the_erased_on_postgresql(database: Database, tmp_path: Path) -> None:
+def test_no_subset_revives_the_erased_on_postgresql(
+    postgresql_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = open_database(postgresql_uri)
     matrix = make(database, tmp_path)
-    for old_parts in SUBSETS:
-        check(matrix, old_parts)
+    ways = Counter(check(matrix, old_parts) for old_parts in SUBSETS)
+    database.close()
+    with capsys.disabled():
+        print(f"\nrestore matrix, postgresql: {len(SUBSETS)} subsets, {dict(ways)}")
+    assert ways == {"restored": 2 ** len(PARTS)}
 
 
-def test_one_place_with_todays_blob_is_enough(sqlite_database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["blobs", "blobs-2"])
+def test_one_place_with_todays_blob_is_enough(
+    sqlite_database: Database, tmp_path: Path, place: str
+) -> None:
     matrix = make(sqlite_database, tmp_path)
-    again = matrix.put_back(frozenset({"database", "objects"}))
+    again = matrix.put_back(frozenset({"database", "wal", "objects"}))
     root = matrix.vault.stack.root
-    shutil.rmtree(root / "blobs")
-    shutil.copytree(matrix.old.blobs / "blobs", root / "blobs")
+    (other,) = {"blobs", "blobs-2"} - {place}
+    shutil.rmtree(root / other)
+    shutil.copytree(matrix.old.blobs / other, root / other)
     again.restore.run()
-    assert service_plays(again, matrix.survivors["early"]) == BODIES["early"]
-    assert all(service_plays(again, one) is None for one in matrix.erased)
+    plays = service_plays(again, matrix.survivors["early"]) == BODIES["early"]
+    evidence.alive(f"today's blob in {place} alone", plays=plays)
+    for one in matrix.erased:
+        evidence.dead(f"today's blob in {place} alone", opened=bool(service_plays(again, one)))
 
 
+@pytest.mark.control
 def test_a_key_that_was_kept_would_be_noticed(sqlite_database: Database, tmp_path: Path) -> None:
     """Negative control: with the old epoch key and the old blob a stranger opens the erased."""
     vault = build(sqlite_database, tmp_path)
@@ -223,3 +104,29 @@ def test_a_key_that_was_kept_would_be_noticed(sqlite_database: Database, tmp_pat
     matrix = Matrix(vault, old, new, tmp_path / "keys", {}, (erased,), {erased: key})
     matrix.put_back(frozenset({"blobs"}))
     assert stranger_opens(matrix, erased)
+
+
+@pytest.mark.control
+def test_a_failed_attempt_that_is_not_punctured_would_be_noticed(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    """Negative control: the upload that broke off opens until its attempt is punctured too."""
+    matrix = make(sqlite_database, tmp_path)
+    vault = matrix.vault
+    upload = vault.stack.deposit.begin(vault.stack.actor(), DepositRequest("winter-sale"))
+    assert isinstance(upload, OpenDeposit)
+    upload.write(BODIES["late"])
+    writer, sealer = upload._writer, upload._sealer
+    assert writer is not None
+    assert sealer is not None
+    writer.write(sealer.finish())
+    writer.finish()
+    left = sorted(set(vault.stack.store.keys("v1/")) - set(matrix.object_keys.values()))
+    raw = {one: vault.stack.store.read(one, 0, vault.stack.store.size(one)) for one in left}
+    matrix.new.objects.update(raw)
+    matrix.object_keys["failed"] = left[0]
+    assert stranger_opens(matrix, "failed")
+    with vault.database.transaction() as connection:
+        vault.stack.attempts.mark_dead(connection, silent_s=0)
+    vault.upkeep.puncture(vault.stack.controller_id)
+    evidence.dead("a failed attempt, punctured", opened=stranger_opens(matrix, "failed"))
