@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError
 
+from core.alone import AloneConnection
 from core.db import Database, UtcMs, open_database
 from core.errors import DatabaseUnavailable, InvalidRequest, UnsafeDatabase
+from core.scope import for_all_controllers
 from tests.fakes.together import together
 
 NOTES = sa.Table(
@@ -246,3 +248,40 @@ def test_rows_run_past_sqlalchemy_commit_with_their_transaction(notes: Database)
     assert count(notes) == 3
     with notes.read() as connection:
         assert connection.execute(sa.select(NOTES.c.at).where(NOTES.c.id == 1)).scalar_one()
+
+
+def test_an_insert_of_its_own_is_durable_whole_and_survives_its_connection(
+    notes: Database,
+) -> None:
+    insert = "INSERT INTO test_notes (id, at) VALUES (?, ?)"
+    with for_all_controllers():
+        notes.insert_alone(insert, [(1, 5)])
+        notes.insert_alone(insert, [(2, None), (3, None)])
+        for rows in ([(1, 5)], [(4, None), (2, None)]):
+            for _ in range(3):
+                with pytest.raises(IntegrityError):
+                    notes.insert_alone(insert, rows)
+        assert count(notes) == 3
+        if not notes.is_sqlite:
+            end_connections(notes)
+        notes.insert_alone(insert, [(5, None)])
+    assert count(notes) == 4
+
+
+def test_an_insert_of_its_own_goes_through_the_pool_where_it_must(
+    notes: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AloneConnection, "_connect", lambda _: None)
+    with for_all_controllers():
+        notes.insert_alone("INSERT INTO test_notes (id, at) VALUES (?, ?)", [(1, 5)])
+    assert count(notes) == 1
+
+
+def end_connections(database: Database) -> None:
+    """End every other connection, as a failover does, and let the next use notice a pause."""
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    database._alone._used_s = float("-inf")

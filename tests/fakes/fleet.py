@@ -55,6 +55,14 @@ class Reply:
         read: dict[str, Any] = json.loads(self.body)
         return read
 
+    @property
+    def code(self) -> str:
+        """Return the code of a problem, or what came instead of one."""
+        try:
+            return str(self.json["code"])
+        except (ValueError, KeyError):
+            return f"{self.status} {self.body[:60]!r}"
+
 
 @dataclass
 class Replica:
@@ -118,13 +126,16 @@ class Replica:
     ) -> tuple[Reply, bool]:
         """Send one request; also tell whether any byte of a good answer's body came out."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        heard, status = False, 0
+        heard = False
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             first = answer.read(1)
-            status, heard = answer.status, bool(first) and answer.status in {200, 206}
-            return Reply(status, first + answer.read()), heard
+            heard = bool(first) and answer.status in {200, 206}
+            body = first + answer.read()
+            # a process killed between head and body: http.client does not call that an error
+            whole = len(body) == int(answer.headers.get("Content-Length", len(body)))
+            return Reply(answer.status, body) if whole else Reply(0), heard
         except (OSError, http.client.HTTPException):
             return Reply(0), heard
         finally:
@@ -270,7 +281,7 @@ class Callers:
             self.told.broken += 1
             self.stopped.wait(0.02)
         elif answer.status >= 400:
-            self.told.refused.append(str(answer.json.get("code")))
+            self.told.refused.append(answer.code)
         return answer
 
     @contextlib.contextmanager

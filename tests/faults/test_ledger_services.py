@@ -13,6 +13,7 @@ import json
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,7 +190,7 @@ def counted(told: Told, found: Found, kills: int) -> str:
     return (
         f"{kills} kills, {found.size} entries, {len(told.deposits)} deposits acknowledged, "
         f"{len(told.grants)} listens granted, {len(told.heard)} heard, {told.broken} requests "
-        f"broken, {len(told.refused)} refused, {found.wrong} gaps"
+        f"broken, refused {dict(Counter(told.refused))}, {found.wrong} gaps"
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from core import ids
@@ -232,9 +231,10 @@ def test_one_callers_mistake_fails_that_caller_alone(kit: LedgerKit) -> None:
 def test_a_database_that_is_gone_fails_every_caller(
     kit: LedgerKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(self: Database) -> None:
+    def gone(self: Database, *_: object) -> None:
         raise DatabaseUnavailable
 
+    monkeypatch.setattr(Database, "insert_alone", gone)
     monkeypatch.setattr(Database, "transaction", gone)
     outcomes: list[str] = []
 
@@ -260,14 +260,14 @@ def outcome(work: Callable[[], None]) -> str:
     return "written"
 
 
-def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> None:
+def test_nobody_is_told_that_an_unwritten_item_is_written() -> None:
     """Three come: the first writes alone, the second leads for itself and the third, and dies."""
     group: GroupCommit[int] = GroupCommit()
     writing, go_on = threading.Event(), threading.Event()
     told: dict[int, str] = {}
     prepared: list[Sequence[int]] = []
 
-    def write(connection: Connection, items: Sequence[int]) -> None:
+    def write(items: Sequence[int]) -> None:
         if 1 in items:
             writing.set()
             assert go_on.wait(timeout=10)
@@ -275,7 +275,7 @@ def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> Non
             raise KeyboardInterrupt
 
     def come(number: int) -> None:
-        told[number] = outcome(lambda: group.run(kit.database, number, prepared.append, write))
+        told[number] = outcome(lambda: group.run(number, prepared.append, write))
 
     threads = [threading.Thread(target=come, args=(number,)) for number in (1, 2, 3)]
     threads[0].start()
@@ -288,7 +288,7 @@ def test_nobody_is_told_that_an_unwritten_item_is_written(kit: LedgerKit) -> Non
     for thread in threads:
         thread.join(timeout=10)
     assert told == {1: "written", 2: "KeyboardInterrupt", 3: "DatabaseUnavailable"}
-    group.run(kit.database, 4, prepared.append, write)
+    group.run(4, prepared.append, write)
     assert prepared == [[1], [2, 3], [4]]
 
 

@@ -152,7 +152,7 @@ class Ledger:
             As ``append``, and what the statements raise.
         """
         one = _Alone(event, statements)
-        self._group.run(self.database, one, self._seal_group, self._insert_group)
+        self._group.run(one, self._seal_group, self._insert_group)
         self._committed([event])
         return _sealed(one).entry
 
@@ -268,11 +268,21 @@ class Ledger:
         ):
             one.sealed = sealed
 
-    def _insert_group(self, connection: Connection, group: Sequence[_Alone]) -> None:
-        for one in group:
-            for statement in one.statements:
-                connection.execute(statement)
-        self._insert(connection, [_sealed(one) for one in group])
+    def _insert_group(self, group: Sequence[_Alone]) -> None:
+        """Write a group in one transaction: with what callers bring along, or as one insert."""
+        sealed = [_sealed(one) for one in group]
+        statements = [statement for one in group for statement in one.statements]
+        if statements or self.database.is_sqlite:
+            with self.database.transaction() as connection:
+                for statement in statements:
+                    connection.execute(statement)
+                self._insert(connection, sealed)
+            return
+        self.alarm.check()
+        try:
+            self.database.insert_alone(self._insertion, [_values(one.row) for one in sealed])
+        except SQLAlchemyError as err:
+            raise LedgerUnavailable(why="insert") from err
 
 
 def _values(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -17,9 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from sqlalchemy.engine import Connection
-
-from core.db import Database
 from core.errors import DatabaseUnavailable
 from core.scope import for_all_controllers
 
@@ -27,7 +24,7 @@ GROUP_MAX: Final = 256
 
 T = TypeVar("T")
 Prepare = Callable[[Sequence[T]], None]
-Write = Callable[[Connection, Sequence[T]], None]
+Write = Callable[[Sequence[T]], None]
 
 
 @dataclass
@@ -42,25 +39,24 @@ class _Waiting(Generic[T]):
 
 @dataclass
 class GroupCommit(Generic[T]):
-    """Writes callers' items in shared transactions; always give it the same database."""
+    """Writes callers' items in shared transactions."""
 
     _waiting: list[_Waiting[T]] = field(default_factory=list, repr=False)
     _led: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def run(self, database: Database, item: T, prepare: Prepare[T], write: Write[T]) -> None:
+    def run(self, item: T, prepare: Prepare[T], write: Write[T]) -> None:
         """Write ``item`` in a transaction, shared or own, and return once it is durable.
 
         Args:
-            database: where.
             item: what both functions are given, with the items of others.
             prepare: what can be done for the whole group before the transaction begins.
-            write: statements only. Both functions are the same for every caller, and may be run
-                twice for an item, the first time rolled back.
+            write: writes all items in one transaction, durable on return. Both functions are the
+                same for every caller, and may be run twice for an item, the first time undone.
 
         Raises:
             Whatever either raised for this item alone.
-            DatabaseUnavailable: as ``Database.transaction``.
+            DatabaseUnavailable: as ``write`` did, for the whole group.
         """
         mine = _Waiting(item)
         with self._lock:
@@ -69,17 +65,17 @@ class GroupCommit(Generic[T]):
         if not leads:
             mine.woken.wait()
         if not mine.done:
-            self._lead(database, prepare, write)
+            self._lead(prepare, write)
         if mine.error is not None:
             raise mine.error
 
-    def _lead(self, database: Database, prepare: Prepare[T], write: Write[T]) -> None:
+    def _lead(self, prepare: Prepare[T], write: Write[T]) -> None:
         """Write the first items that wait (the leader's own is among them); name a successor."""
         with self._lock:
             group = self._waiting[:GROUP_MAX]
             del self._waiting[:GROUP_MAX]
         try:
-            _write(database, group, prepare, write)
+            _write(group, prepare, write)
         finally:
             with self._lock:
                 self._led = bool(self._waiting)
@@ -90,15 +86,12 @@ class GroupCommit(Generic[T]):
                     self._waiting[0].woken.set()
 
 
-def _write(
-    database: Database, group: Sequence[_Waiting[T]], prepare: Prepare[T], write: Write[T]
-) -> None:
+def _write(group: Sequence[_Waiting[T]], prepare: Prepare[T], write: Write[T]) -> None:
     items = [one.item for one in group]
     try:
         prepare(items)
-        # the callers of a group may belong to several controllers
-        with for_all_controllers(), database.transaction() as connection:
-            write(connection, items)
+        with for_all_controllers():  # the callers of a group may belong to several controllers
+            write(items)
     except DatabaseUnavailable as err:
         for one in group:
             one.error = DatabaseUnavailable()
@@ -108,7 +101,7 @@ def _write(
             group[0].error = err
         else:
             for one in group:
-                _write(database, [one], prepare, write)
+                _write([one], prepare, write)
     else:
         for one in group:
             one.error = None
