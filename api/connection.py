@@ -67,7 +67,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head_timer is None:
             self._await_head()
         super().on_message_begin()
-        self.scope["extensions"] = {CUT: self.cut_answer}
+        self.scope["extensions"] = {CUT: {"cut": self.cut_answer}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; drop a trailer."""

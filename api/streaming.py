@@ -145,7 +145,7 @@ class AudioResponse(Response):
 
 def _cut_connection(scope: Scope) -> None:
     """End the connection with whatever it still holds, where the server offers that."""
-    cut = scope.get("extensions", {}).get(CUT)
+    cut = scope.get("extensions", {}).get(CUT, {}).get("cut")
     if cut is not None:
         cut()
 

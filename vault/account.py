@@ -191,7 +191,7 @@ class Accounts:
 
     def _is_dormant(self, row: RowMapping, now: datetime) -> bool:
         seen = max(row["last_seen_at"], row["resumed_at"] or row["last_seen_at"])
-        return row["kind"] == "person" and seen < now - timedelta(days=self.dormant_days)
+        return bool(row["kind"] == "person" and seen < now - timedelta(days=self.dormant_days))
 
     def _differs(self, row: RowMapping, actor: Actor) -> bool:
         """Tell whether a token that is not older says something else than the row."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from core import ids
+from core.canonical import Json
 from core.clock import to_text
 from core.db import Database
 from core.ports import Clock
@@ -122,8 +123,8 @@ class AccountReviews:
         for grant_id in found:
             due = grants.update().where(grants.c.id == grant_id)
             connection.execute(due.values(review_due_at=row["due_at"]))
-        facts = {
-            "review": row["id"],
+        facts: dict[str, Json] = {
+            "review": str(row["id"]),
             "quarter": quarter,
             "grants": len(found),
             "due_at": to_text(now + REVIEW_TIME),

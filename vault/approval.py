@@ -123,9 +123,8 @@ class Approvals:
             LedgerUnavailable, KeyUnavailable: nothing was asked for.
         """
         with self.database.read() as connection:
-            row = self._find_same(connection, actor, asked)
-        if row is None:
-            row = self._ask(actor, asked)
+            found = self._find_same(connection, actor, asked)
+        row = self._ask(actor, asked) if found is None else dict(found)
         if row["state"] != "approved":
             raise _required(row)
         return str(row["id"])
@@ -216,7 +215,7 @@ class Approvals:
                 return row
         return None
 
-    def _ask(self, actor: Actor, asked: Asked) -> Mapping[str, Any]:
+    def _ask(self, actor: Actor, asked: Asked) -> dict[str, Any]:
         salt = self.clock.random_bytes(SALT_BYTES)
         row: dict[str, Any] = {
             "id": ids.from_bits("apr_", self.clock.random_bytes(ids.ID_BYTES)),

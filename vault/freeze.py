@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from core import ids
 from core.canonical import Json
@@ -172,14 +172,15 @@ class Freezes:
 
 def _heard_under(row: Mapping[str, Any]) -> sa.ColumnElement[bool]:
     """Return the condition of the listens that a freeze stops."""
-    ours = listens.c.controller_id == row["controller_id"]
+    ours: sa.ColumnElement[bool] = listens.c.controller_id == row["controller_id"]
     for name in ("actor_id", "grant_id", "campaign_id"):
         if row[name] is not None:
-            return sa.and_(ours, listens.c[name] == row[name])
+            about: sa.ColumnElement[bool] = listens.c[name] == row[name]
+            return sa.and_(ours, about)
     return ours
 
 
-def _sees(connection: Connection, actor: Actor, row: Mapping[str, Any]) -> bool:
+def _sees(connection: Connection, actor: Actor, row: RowMapping) -> bool:
     """Tell whether a freeze is in scope; those of no campaign are for officers of every one."""
     if actor.campaigns is None:
         return True
@@ -206,7 +207,7 @@ def _find(connection: Connection, actor: Actor, freeze_id: str, *, lock: bool = 
     return _freeze(row)
 
 
-def _freeze(row: Mapping[str, Any]) -> Freeze:
+def _freeze(row: RowMapping) -> Freeze:
     return Freeze(**{name: row[name] for name in Freeze.__dataclass_fields__})
 
 

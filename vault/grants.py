@@ -209,7 +209,7 @@ class Grants:
         self.listens.revoke_where(connection, listens.c.grant_id == row["id"])
         facts = {"grant": row["id"], "account": row["actor_id"], "lapsed_at": to_text(now)}
         actor = system_actor(row["controller_id"], "account-review")
-        self.ledger.append(connection, self._event("grant-lapsed", actor, row, facts))
+        self.ledger.append(connection, self._event("grant-lapsed", actor, dict(row), facts))
 
     def _change(self, connection: Connection, grant_id: str, values: Mapping[str, Any]) -> None:
         connection.execute(grants.update().where(grants.c.id == grant_id).values(**values))

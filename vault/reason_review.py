@@ -40,7 +40,7 @@ def drawn(clock: Clock, share: float) -> bool:
     if share <= 0:
         return False
     number = int.from_bytes(clock.random_bytes(_DRAW_BYTES), "big")
-    return number < share * 2 ** (8 * _DRAW_BYTES)
+    return number < share * float(2 ** (8 * _DRAW_BYTES))
 
 
 def put_aside(connection: Connection, listen: Mapping[str, Any], clock: Clock) -> None:

@@ -197,13 +197,12 @@ def test_an_admin_of_some_campaigns_gives_those_only(desk: RightsDesk) -> None:
 def test_another_controllers_grant_is_none(desk: RightsDesk) -> None:
     given = desk.give()
     stranger = desk.desk.vault.foreigner("admin")
-    for act in (
-        lambda: desk.grants.get(stranger, given.id),
-        lambda: desk.grants.revoke(stranger, given.id),
-        lambda: desk.grants.confirm(stranger, given.id, reason=REASON),
-    ):
-        with pytest.raises(GrantNotFound):
-            act()
+    with pytest.raises(GrantNotFound):
+        desk.grants.get(stranger, given.id)
+    with pytest.raises(GrantNotFound):
+        desk.grants.revoke(stranger, given.id)
+    with pytest.raises(GrantNotFound):
+        desk.grants.confirm(stranger, given.id, reason=REASON)
     assert desk.grants.list(stranger) == ()
 
 
@@ -234,11 +233,12 @@ def test_roles_and_campaigns_are_those_of_grants_in_force(desk: RightsDesk) -> N
     assert desk.rights.narrow(both, {"dpo"}).roles == {"admin"}
     given = desk.give(both)
     seen = desk.rights.narrow(both, {"quality-manager"})
-    assert (seen.roles, seen.campaigns) == ({"admin", "quality-manager"}, {"winter-sale"})
+    assert seen.roles == {"admin", "quality-manager"}
+    assert seen.campaigns == frozenset({"winter-sale"})
     assert desk.rights.narrow(both, {"admin"}).campaigns is None
-    assert desk.rights.narrow(both, {"dpo"}).campaigns == set()
+    assert desk.rights.narrow(both, {"dpo"}).campaigns == frozenset()
     outside = replace(both, campaigns=frozenset({"summer"}))
-    assert desk.rights.narrow(outside, {"quality-manager"}).campaigns == set()
+    assert desk.rights.narrow(outside, {"quality-manager"}).campaigns == frozenset()
     desk.grants.revoke(desk.admin, given.id)
     assert desk.rights.narrow(both, {"quality-manager"}).roles == {"admin"}
     assert Rights(desk.database).narrow(both, {"dpo"}) is both  # where claims are the right
