@@ -52,11 +52,12 @@ STEPS: Final = (
             "faults/test_keys_rules.py",
             "model/test_keys_model*.py",
         ),
+        only="not hundred_thousand",
     ),
     Step(
         "2a. processes killed at each step, with key files and with a token",
         ("faults/test_keys_kill.py", "faults/test_retention_kill.py"),
-        only="not (postgresql and every) or (postgresql and every and local)",
+        only="not (postgresql and every) or (keys_kill and local)",
     ),
     Step(
         "2b. whole services: stopped, two at once, without a database; their memory",
@@ -75,9 +76,15 @@ STEPS: Final = (
         ("faults/test_keys_provider_*.py", "faults/test_keys_unknown_outcomes.py"),
     ),
     Step(
-        "2a again: every step on PostgreSQL too",
-        ("faults/test_keys_kill.py", "faults/test_keys_crash.py", "faults/test_retention_crash.py"),
-        only="every or any",
+        "at length: every step on every engine and provider; 100 000 schedules of the model",
+        (
+            "faults/test_keys_kill.py",
+            "faults/test_retention_kill.py",
+            "faults/test_keys_crash.py",
+            "faults/test_retention_crash.py",
+            "model/test_keys_model.py",
+        ),
+        only="every or any_two or each_step or hundred_thousand",
         long=True,
     ),
 )

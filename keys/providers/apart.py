@@ -9,7 +9,7 @@ buffer, read from a pipe. Calls that carry no secret (create, list, destroy) are
     request   one line of JSON | payload
     answer    one line of JSON {"length": n} | n bytes, or {"error": code, "facts": {...}}
 
-A child that dies is started again, once for each call; both calls may run twice.
+A child that dies, or does not answer, is started again, once for each call; a call may run twice.
 
 Does not protect against a reader of the child's memory while it lives, nor against the provider.
 """
@@ -37,6 +37,7 @@ from keys.providers.deadline import PAUSE_S, TIMEOUT_S, Deadline, Patience
 from keys.providers.registry import open_provider
 
 IDLE_S: Final = 3.0
+START_S: Final = 20.0
 SCHEMES: Final = ("aws-kms:", "transit:")
 _ANSWER_MAX: Final = 65_536
 _LINE_MAX: Final = 8_192
@@ -55,7 +56,7 @@ def open_apart(uri: str, *, timeout_s: float = TIMEOUT_S) -> Deadline:
     opened = open_provider(uri, timeout_s=timeout_s)
     if not uri.startswith(SCHEMES):
         return opened
-    child = _Child(json.dumps({"uri": uri, "timeout_s": timeout_s}))
+    child = _Child(json.dumps({"uri": uri, "timeout_s": timeout_s}), timeout_s + START_S)
     return Deadline(Apart(opened.inner, child), Patience(timeout_s, PAUSE_S))
 
 
@@ -99,9 +100,15 @@ class Apart:
 
 @dataclass
 class _Child:
-    """The other process, started when it is needed; one call at a time."""
+    """The other process, started when it is needed; one call at a time.
+
+    Attributes:
+        opened_with: what it is told of the provider.
+        patience_s: how long an answer may take, its start included; then it is killed.
+    """
 
     opened_with: str
+    patience_s: float
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -124,6 +131,8 @@ class _Child:
         writer, reader = cast("Any", process.stdin).fileno(), cast("Any", process.stdout).fileno()
         for part in (line, payload):
             _write(writer, part)
+        if not select.select([reader], [], [], self.patience_s)[0]:
+            raise TimeoutError
         answer = json.loads(_read_line(reader))
         if "error" in answer:
             raise _ERRORS.get(answer["error"], KeyUnavailable)(**answer["facts"])

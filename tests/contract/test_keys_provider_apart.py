@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,8 +79,19 @@ def test_calls_in_a_row_share_a_child_which_ends_when_idle(provider: Deadline) -
 def test_a_child_that_was_killed_is_started_again(provider: Deadline) -> None:
     key_id = made(provider)
     wrapped = provider.wrap(key_id, bytes(32), CONTEXT)
-    os.kill(child_of(provider), 9)
+    os.kill(child_of(provider), signal.SIGKILL)
     assert provider.unwrap(key_id, wrapped, CONTEXT) == bytes(32)
+
+
+def test_a_child_that_hangs_is_killed_and_started_again(provider: Deadline) -> None:
+    assert isinstance(provider.inner, Apart)
+    key_id = made(provider)
+    wrapped = provider.wrap(key_id, bytes(32), CONTEXT)
+    hung = child_of(provider)
+    os.kill(hung, signal.SIGSTOP)
+    provider.inner.child.patience_s = 3.0
+    assert provider.unwrap(key_id, wrapped, CONTEXT) == bytes(32)
+    assert child_of(provider) != hung
 
 
 def test_a_child_that_cannot_live_is_a_provider_that_does_not_answer(
