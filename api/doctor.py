@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from api.doctor_keys import provider_findings
 from api.doctor_machine import machine_findings
 from api.doctor_vault import vault_findings
+from api.doctor_walls import wall_findings
 from api.finding import Finding
 from api.settings import Settings
 from api.wiring import assemble, open_ports
@@ -28,6 +29,7 @@ def examine(settings: Settings) -> list[Finding]:
         return [*found, Finding("fail", "open", str(error))]
     try:
         found += _safely("vault", lambda: vault_findings(service))
+        found += _safely("walls", lambda: wall_findings(service.ports.database))
         found += _safely("key-provider", lambda: provider_findings(service))
     finally:
         service.keyring.close()

@@ -62,12 +62,12 @@ def token(settings: Settings, wanted: dict[str, Any]) -> str:
 
 
 def migrate(settings: Settings) -> dict[str, Any]:
-    """Bring the schema forward; returns its state before and now."""
+    """Bring the schema forward; returns its state before and now, and that of its walls."""
     database = open_database(settings.database_uri)
     try:
         before = schema_state(database)
-        migrate_schema(database)
-        return {"before": before, "now": schema_state(database)}
+        walls = migrate_schema(database)
+        return {"before": before, "now": schema_state(database), "walls": walls}
     finally:
         database.close()
 

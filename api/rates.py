@@ -58,6 +58,7 @@ _NEXT: Final = f"excluded.seen_at / {WINDOW_MS} = r.seen_at / {WINDOW_MS} + 1"
 _BEFORE: Final = f"CASE WHEN {_SAME} THEN r.hits_before WHEN {_NEXT} THEN r.hits ELSE 0 END"
 _HITS: Final = f"CASE WHEN {_SAME} THEN r.hits ELSE 0 END"
 _LEFT: Final = f"({WINDOW_MS} - excluded.seen_at % {WINDOW_MS})"
+_MOST: Final = f"CAST(:most AS BIGINT) * {WINDOW_MS}"
 # a clock that was set back counts on in the window that it had reached
 _HIT: Final = sa.text(
     f"""
@@ -76,7 +77,7 @@ _HIT: Final = sa.text(
        SET seen_at = GREATEST(r.seen_at, excluded.seen_at),
            hits = {_HITS} + 1,
            hits_before = {_BEFORE}
-     WHERE ({_BEFORE}) * {_LEFT} + ({_HITS} + 1) * {WINDOW_MS} <= CAST(:most AS BIGINT) * {WINDOW_MS}
+     WHERE ({_BEFORE}) * {_LEFT} + ({_HITS} + 1) * {WINDOW_MS} <= {_MOST}
     RETURNING r.hits
     """  # noqa: S608 - names and numbers of this module
 )

@@ -83,6 +83,7 @@ class AloneConnection:
         words, named = self._engine.dialect.create_connect_args(self._engine.url)
         options = f"{named.pop('options', '')} -c {scope.SETTING}={scope.EVERY}".strip()
         try:
+            named = {"application_name": scope.PROGRAM, **named}
             return self._driver.connect(*words, **named, options=options, autocommit=True)
         except self._driver.Error:
             self._failed_s = time.monotonic()

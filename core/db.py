@@ -34,7 +34,7 @@ _BUSY_TIMEOUT_MS: Final = 30_000
 _AFTER_COMMIT: Final = "oubliette-after-commit"
 _SQLITE_FULL: Final = 2
 _IN_TRANSACTION: Final = 2  # libpq's PQTRANS_INTRANS
-APPLICATION_NAME: Final = "oubliette"  # a program older than the walls has none
+APPLICATION_NAME: Final = scope.PROGRAM
 
 metadata: Final = sa.MetaData(
     naming_convention={

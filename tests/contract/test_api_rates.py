@@ -76,7 +76,7 @@ def test_many_at_once_never_pass_the_limit(replicas: list[PersonalRate]) -> None
         with lock:
             passed[0] += got
 
-    together(*[lambda rate=rate: ask(rate) for rate in replicas for _ in range(4)])  # type: ignore[misc]
+    together(*[lambda rate=rate: ask(rate) for rate in replicas for _ in range(4)])
     assert 10 <= passed[0] <= 11  # 48 asked; a minute may turn in between
 
 

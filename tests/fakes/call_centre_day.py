@@ -236,12 +236,13 @@ class Day:
 
     def govern(self) -> None:
         """Do one act of administration."""
-        self.chance.choice(
-            [*[lambda: self.draw_grant(self.chance.choice(self.managers()))] * OFTEN,
-             self.revoke, self.freeze, self.thaw, self.thaw, self.suspend, self.resume,
-             self.change_roles, self.restrict, self.unrestrict, self.erase,
-             lambda: self.arrive(self.chance.choice(list(CAMPAIGNS)))]
-        )()  # fmt: skip
+        acts: list[Callable[[], None]] = [
+            *[lambda: self.draw_grant(self.chance.choice(self.managers()))] * OFTEN,
+            self.revoke, self.freeze, self.thaw, self.thaw, self.suspend, self.resume,
+            self.change_roles, self.restrict, self.unrestrict, self.erase,
+            lambda: self.arrive(self.chance.choice([*CAMPAIGNS])),
+        ]  # fmt: skip
+        self.chance.choice(acts)()
 
     def revoke(self) -> None:
         grants = [one for one in self.house.grants.values()

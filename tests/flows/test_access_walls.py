@@ -7,11 +7,15 @@ work would be missing here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from api.doctor_walls import wall_findings
+from core.db import open_database
+from core.migrate import migrate
 from core.scope import for_all_controllers, for_controllers
 from tests.fakes.two_houses import THEIRS, Houses, basic, furnish, open_houses
 from tests.fakes.walled import ordinary_database
@@ -93,3 +97,29 @@ def test_control_a_query_without_its_filter_meets_the_wall(
     answer = houses.caller.send("GET", f"/v1/recordings/{foreign}", headers=ours)
     assert answer.status == 404
     assert THEIRS not in answer.text
+
+
+def test_the_doctor_tells_how_the_walls_stand(houses: Houses, postgresql_uri: str) -> None:
+    database = houses.made.service.ports.database
+    assert [one.verdict for one in wall_findings(database)] == ["ok"]
+    with for_all_controllers(), database.transaction() as connection:
+        connection.exec_driver_sql("DROP POLICY oubliette_wall ON grants")
+    try:
+        (found,) = wall_findings(database)
+        assert (found.verdict, "grants" in found.text) == ("warn", True)
+    finally:
+        assert migrate(database) == "up"
+    with closing(open_database(postgresql_uri)) as superuser:
+        (found,) = wall_findings(superuser)
+        assert (found.verdict, "superuser" in found.text) == ("warn", True)
+
+
+def test_what_reads_without_saying_whose_rows_sees_none(houses: Houses) -> None:
+    """Another program with the same role, as a console of the database is."""
+    url = houses.made.service.ports.database.engine.url
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar_one() == 0
+        connection.exec_driver_sql("SELECT set_config('oubliette.controllers', '*', false)")
+        assert connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar_one() > 0
+    engine.dispose()

@@ -306,7 +306,8 @@ def test_an_operators_first_hour(own: Run, tmp_path: Path) -> None:
         made["controller_id"]
         != parsed(own("init", "--controller", "two", "--json"))["controller_id"]
     )
-    assert parsed(own("migrate", "--json")) == {"before": "current", "now": "current"}
+    said = {"before": "current", "now": "current", "walls": "none"}
+    assert parsed(own("migrate", "--json")) == said
     own("token", "--role", "root", code=2)
     own("token", "--role", "dpo", code=1)  # two controllers: name one
     token = own("token", "--role", "dpo", "--controller", CONTROLLER).stdout.strip()
