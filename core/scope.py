@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SETTING: Final = "oubliette.controllers"
-PROGRAM: Final = "oubliette"  # how connections name themselves; programs older than the walls do not
+PROGRAM: Final = "oubliette"  # how connections name themselves; older programs do not
 EVERY: Final = "*"
 NOTHING: Final = ""
 _ID: Final = re.compile(r"[a-z]{3}_[0-9A-Za-z]{1,26}")

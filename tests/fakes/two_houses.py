@@ -203,7 +203,11 @@ def set_aside(houses: Houses, house: House) -> str:
     object_id = ids.from_bits("obj_", service.ports.clock.random_bytes(ids.ID_BYTES))
     controller_id = service.authenticator.controllers.find(house.slug)
     with for_all_controllers(), service.ports.database.transaction() as connection:
-        row: dict[str, Any] = {"id": object_id, "object_key": f"v1/00/{object_id}", "why": "unknown"}
+        row: dict[str, Any] = {
+            "id": object_id,
+            "object_key": f"v1/00/{object_id}",
+            "why": "unknown",
+        }
         row |= {"controller_id": controller_id, "size_bytes": 1, "state": "waiting"}
         found_at = service.ports.database.now(connection)
         connection.execute(set_aside_objects.insert().values(**row, found_at=found_at))
