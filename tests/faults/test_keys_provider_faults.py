@@ -21,6 +21,7 @@ from keys.model import Pointer
 from keys.ports import KeyProvider
 from keys.providers.deadline import Deadline, Patience
 from keys.providers.local import LocalProvider
+from tests import evidence
 from tests.fakes.faulty_provider import MODES, FaultyProvider
 from tests.fakes.key_faults import Fuse, SimulatedCrash
 from tests.fakes.key_world import KeyWorld, Ports, Process, leaf, new_id
@@ -72,8 +73,13 @@ def done(act: Act, process: Process) -> bool:
 
 
 def check_survivors(world: KeyWorld) -> None:
-    assert world.reachable() >= SURVIVORS
-    assert world.played() >= SURVIVORS
+    for opened in (world.reachable(), world.played()):
+        for one in SURVIVORS:
+            evidence.alive("under a bad provider", plays=one in opened)
+
+
+def check_dead(world: KeyWorld, victim: int) -> None:
+    evidence.dead("under a bad provider", opened=victim in world.reachable())
 
 
 @pytest.mark.parametrize("mode", SOME_MODES)
@@ -87,13 +93,13 @@ def test_an_erasure(world: KeyWorld, mode: str) -> None:
             return one.shredder.puncture(world.controller_id, [leaf(index)])
 
         if done(erase, process):
-            assert victim not in world.reachable()
+            check_dead(world, victim)
         elif mode == "hang":
             assert not ports.providers[0].is_up  # type: ignore[attr-defined]
         check_survivors(world)
         provider.heal()
         assert done_soon(erase, process)
-        assert victim not in world.reachable()
+        check_dead(world, victim)
         assert {name for _, name in world.key_files()} == {world.pointer.key_id}
         assert world.playable(process.keyring) >= SURVIVORS
         process.keyring.close()
@@ -146,7 +152,7 @@ def test_a_recovery(world: KeyWorld, mode: str, died: str) -> None:
             return one.shredder.puncture(world.controller_id, [leaf(index)])
 
         assert done_soon(erase, process)
-        assert victim not in world.reachable()
+        check_dead(world, victim)
         process.keyring.close()
 
 

@@ -18,6 +18,7 @@ from core.db import Database
 from core.errors import IntegrityFailure
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeysError, KeyUnavailable
 from keys.ports import KeyProvider, KeyTag, ListedKey
+from tests import evidence
 from tests.fakes.key_world import KeyWorld, leaf
 
 ERASED: Final = 5
@@ -98,7 +99,11 @@ def faulty(world: KeyWorld, method: str, at: int, mode: str) -> FaultyProvider:
 
 def check_certified(world: KeyWorld) -> None:
     assert {name for _, name in world.key_files()} == {world.pointer.key_id}
-    assert world.reachable() == SURVIVORS == world.played()
+    for opened in (world.reachable(), world.played()):
+        evidence.dead("after an unknown outcome", opened=ERASED in opened)
+        for one in SURVIVORS:
+            evidence.alive("after an unknown outcome", plays=one in opened)
+        assert opened == SURVIVORS
 
 
 @pytest.mark.parametrize("mode", ["before", "after"])
