@@ -48,6 +48,7 @@ from vault.listen_receipts import ListenReceipts
 from vault.open_audio import Player
 from vault.receipt import Receipts
 from vault.search import Searches
+from vault.stream_turns import StreamTurns
 from vault.streams import Streams
 
 _OWNER_BYTES: Final = 16
@@ -196,6 +197,7 @@ def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
             accounts,
             streams,
             ports.clock,
+            StreamTurns(ports.database, ports.clock, core.keyring.owner),
             grants_required=required,
         ),
     )

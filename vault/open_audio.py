@@ -31,6 +31,7 @@ from vault.listen_store import Heard, TicketRow
 from vault.ports import ObjectStore
 from vault.rights import Rights
 from vault.sealed_audio import AudioReader
+from vault.stream_turns import StreamTurns, Turn
 from vault.streams import Stream, Streams
 
 FIRST_BATCH_BYTES: Final = 64 * 1024
@@ -69,6 +70,7 @@ class Player:
     accounts: ListenAccounts
     streams: Streams
     clock: Clock
+    turns: StreamTurns
     grants_required: bool = False
 
     @property
@@ -169,11 +171,13 @@ class OpenAudio:
         self._player = player
         self._admission = admission
         self._reader = reader
+        self._first = first
         self._next = first
         self._sent_up_to = first
         self._last = last
         self._batch = b""
         self._stream: Stream | None = None
+        self._turn: Turn | None = None
         self._checked_s = player.clock.boottime_s()
         self._unchecked_bytes = 0
 
@@ -186,6 +190,8 @@ class OpenAudio:
         else:
             self._reader.prove()
         ticket = self._admission.ticket
+        length = self._last - self._first + 1
+        self._turn = self._player.turns.begin(ticket.id, length)
         self._stream = self._player.streams.begin(
             ticket.id,
             byte_budget=ticket.byte_budget,
@@ -219,7 +225,9 @@ class OpenAudio:
     def upkeep_due(self) -> bool:
         """Tell whether ``upkeep`` must run before the next batch."""
         elapsed_s = self._player.clock.boottime_s() - self._checked_s
-        return elapsed_s >= RECHECK_S or self._unchecked_bytes >= RECHECK_BYTES
+        return (
+            elapsed_s >= RECHECK_S or self._unchecked_bytes >= RECHECK_BYTES or self._share_is_short
+        )
 
     def upkeep(self) -> None:
         """Save counters that are due, renew the lease, and check that the stream may go on.
@@ -228,9 +236,11 @@ class OpenAudio:
             TicketEnded, RecordingErased, KeyUnavailable: it may not; nothing more is sent.
         """
         now_s = self._player.clock.boottime_s()
-        if self._stream is not None and self._player.streams.due(self._stream, now_s):
+        due = self._stream is not None and self._player.streams.due(self._stream, now_s)
+        if due or self._share_is_short:
             self._player.accounts.save(self._admission.ticket.id)
         self._player.check_running(self._admission)
+        self._keep_turn(due=due)
         self._player.keyring.warm(self._admission.heard.recording.controller_id)
         self._checked_s, self._unchecked_bytes = now_s, 0
 
@@ -239,11 +249,40 @@ class OpenAudio:
         self._batch = b""
         if self._stream is not None:
             self._player.streams.end(self._stream)
+        if self._turn is not None:
+            self._player.turns.end(self._turn, self._player.accounts.save)
+            self._turn = None
+
+    @property
+    def _share_is_short(self) -> bool:
+        """Tell whether the next batch would go beyond what this request may send by now."""
+        if self._turn is None or self._next > self._last:
+            return False
+        ahead = min(BATCH_BYTES, self._last - self._next + 1)
+        return self._next - self._first + ahead > self._turn.allowed_bytes
+
+    def _keep_turn(self, *, due: bool) -> None:
+        """Look whether another process's request took this one's place; ask for a share if short.
+
+        Raises:
+            TicketEnded: it did, or nothing is left of the budget.
+        """
+        if self._turn is None:
+            return
+        if due or self._share_is_short:
+            sent = self._sent_up_to - self._first
+            self._turn = self._player.turns.go_on(self._turn, sent)
+        else:
+            self._player.turns.check(self._turn)
 
     def _read(self, batch_bytes: int) -> bytes:
         if self._next > self._last:
             return b""
         end = min(self._next + batch_bytes - 1, self._last)
+        if self._turn is not None:
+            end = min(end, self._first + self._turn.allowed_bytes - 1)
+        if end < self._next:
+            raise TicketEnded
         clear = self._reader.read(self._next, end)
         self._next = end + 1
         return clear

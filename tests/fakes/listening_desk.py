@@ -17,6 +17,7 @@ from vault.listen import Listens
 from vault.listen_account import ListenAccounts
 from vault.open_audio import OpenAudio, Player
 from vault.stores.local import FolderStore
+from vault.stream_turns import StreamTurns
 from vault.streams import Streams
 from vault.tables import listens
 from vault.ticket import GrantedListen
@@ -52,7 +53,13 @@ class Desk:
     def player(self) -> Player:
         vault = self.vault
         return Player(
-            vault.database, vault.keyring, vault.store, self.accounts, self.streams, vault.clock
+            vault.database,
+            vault.keyring,
+            vault.store,
+            self.accounts,
+            self.streams,
+            vault.clock,
+            StreamTurns(vault.database, vault.clock, vault.keyring.owner),
         )
 
     def grant(self, actor: Actor | None = None, **changes: Any) -> GrantedListen:

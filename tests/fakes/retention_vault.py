@@ -48,6 +48,7 @@ from vault.listen_account import ListenAccounts
 from vault.open_audio import Player
 from vault.ports import ObjectStore
 from vault.sealed_audio import AudioReader, SealedAudio
+from vault.stream_turns import StreamTurns
 from vault.streams import Streams
 from vault.tables import recordings
 
@@ -91,7 +92,13 @@ class RetentionVault:
     def player(self) -> Player:
         stack = self.stack
         return Player(
-            stack.database, stack.keyring, stack.store, self.accounts, self.streams, stack.clock
+            stack.database,
+            stack.keyring,
+            stack.store,
+            self.accounts,
+            self.streams,
+            stack.clock,
+            StreamTurns(stack.database, stack.clock, stack.keyring.owner),
         )
 
     @property
