@@ -90,7 +90,11 @@ def doctor(*, as_json: AsJson = False) -> None:
     """Examine the vault and the machine it is on; exit code 1 when something must be done."""
     with ending_well():
         findings = _operate().doctor(_settings())
-    lines = [f"{one['verdict']:5} {one['check']}: {one['text']}" for one in findings]
+    lines = [
+        f"{one['verdict']:5} {one['check']}: {one['text']}"
+        + (f"; {one['todo']}" if one["todo"] else "")
+        for one in findings
+    ]
     show({"findings": findings}, as_json=as_json, lines=lines)
     if any(one["verdict"] == "fail" for one in findings):
         raise typer.Exit(REFUSED)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from api.doctor_canary import canary_finding
+from api.doctor_database import database_findings
 from api.doctor_keys import provider_findings
 from api.doctor_machine import machine_findings
 from api.doctor_vault import vault_findings
@@ -31,6 +33,8 @@ def examine(settings: Settings) -> list[Finding]:
         found += _safely("vault", lambda: vault_findings(service))
         found += _safely("walls", lambda: wall_findings(service.ports.database))
         found += _safely("key-provider", lambda: provider_findings(service))
+        found += _safely("durability", lambda: database_findings(service.ports.database))
+        found.append(canary_finding(settings.public_url))
     finally:
         service.keyring.close()
         service.ports.database.close()

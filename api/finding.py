@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from api.doctor_remedies import REMEDIES
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -18,3 +20,12 @@ class Finding:
     verdict: Literal["ok", "warn", "fail"]
     check: str
     text: str
+
+    @property
+    def todo(self) -> str:
+        """Return what to do about it, "" when all is well."""
+        return "" if self.verdict == "ok" else REMEDIES[self.check]
+
+    def shown(self) -> dict[str, str]:
+        """Return it as members of an answer."""
+        return {"verdict": self.verdict, "check": self.check, "text": self.text, "todo": self.todo}

@@ -74,7 +74,7 @@ def migrate(settings: Settings) -> dict[str, Any]:
 
 def doctor(settings: Settings) -> list[dict[str, str]]:
     """Return every finding."""
-    return [asdict(one) for one in examine(settings)]
+    return [one.shown() for one in examine(settings)]
 
 
 def sweep(settings: Settings, tell: Told, *, trust_clock: bool) -> dict[str, Any]:
