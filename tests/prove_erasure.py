@@ -64,6 +64,17 @@ STEPS: Final = (
         ("faults/test_replica_*.py", "faults/test_memory_search.py"),
     ),
     Step(
+        "2c. each order broken on purpose",
+        (
+            "faults/test_retention_crash.py",
+            "faults/test_retention_races.py",
+            "faults/test_keys_recovery.py",
+            "flows/test_keys_leases.py",
+            "flows/test_retention_clock.py",
+        ),
+        only="without or on_purpose or living_keys or judges_by",
+    ),
+    Step(
         "3. what is left in folders, database, write-ahead log, temporary files, logs, memory",
         (
             "acceptance/test_demo_remanence.py",

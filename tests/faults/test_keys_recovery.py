@@ -267,6 +267,7 @@ class Sweeps(Destruction):
         return
 
 
+@pytest.mark.control
 def test_a_janitor_that_judges_by_the_database_loses_the_controller(world: KeyWorld) -> None:
     old = world.pointer
     erase(world)

@@ -230,6 +230,7 @@ class TombstonesFirst(Erase):
         return super().run(erasure_id, wait_s=wait_s)
 
 
+@pytest.mark.control
 def test_an_order_broken_on_purpose_is_noticed(sqlite_database: Database, tmp_path: Path) -> None:
     vault = build(sqlite_database, tmp_path)
     noticed = 0
@@ -254,6 +255,7 @@ def test_an_order_broken_on_purpose_is_noticed(sqlite_database: Database, tmp_pa
     assert noticed
 
 
+@pytest.mark.control
 def test_a_certificate_of_living_keys_is_noticed(sqlite_database: Database, tmp_path: Path) -> None:
     vault = build(sqlite_database, tmp_path)
     vault.erase_all(Target.recording(vault.deposit()))

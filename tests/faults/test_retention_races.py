@@ -195,6 +195,7 @@ def test_an_erasure_waits_for_a_hold_under_way(
     database.close()
 
 
+@pytest.mark.control
 @pytest.mark.needs_postgresql
 def test_without_taking_turns_a_held_recording_would_be_erased(
     postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
@@ -266,6 +267,7 @@ def test_a_restriction_ends_a_ticket_that_is_being_granted(
     database.close()
 
 
+@pytest.mark.control
 @pytest.mark.needs_postgresql
 def test_without_taking_turns_a_ticket_would_outlive_a_restriction(
     postgresql_uri: str, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch

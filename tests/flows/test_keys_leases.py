@@ -141,6 +141,7 @@ def test_the_database_s_clock_ends_no_lease(world: KeyWorld, far: FakeClock) -> 
         assert done.wait(10)
 
 
+@pytest.mark.control
 def test_without_the_barrier_a_replica_plays_what_is_called_erased(
     world: KeyWorld, far: FakeClock
 ) -> None:
@@ -288,6 +289,7 @@ def test_the_pointer_waits_for_a_lease_that_is_being_written(
         assert done.wait(10)
 
 
+@pytest.mark.control
 def test_without_the_row_lock_a_lease_on_the_older_key_slips_past_the_barrier(
     world: KeyWorld, far: FakeClock
 ) -> None:

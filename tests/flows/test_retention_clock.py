@@ -134,6 +134,7 @@ def test_a_clock_that_was_trusted_wrongly_is_put_right_by_trusting_the_right_one
     assert vault.living() == [recording_id]
 
 
+@pytest.mark.control
 def test_without_the_doubt_a_call_of_today_would_be_erased_as_overdue(
     vault: RetentionVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
