@@ -48,8 +48,8 @@ from vault.ledger.verify import verify
 from vault.stores.local import FolderStore
 
 CLIENTS: Final = (1, 8, 32)
-ROUNDS: Final = 5
-SECONDS: Final = 0.8
+ROUNDS: Final = 7
+SECONDS: Final = 0.7
 SECONDS_QUICK: Final = 0.3
 ENTRY_BYTES: Final = 800
 WORDS: Final = {"grouped": "entries that share a commit", "own": "one entry a transaction"}

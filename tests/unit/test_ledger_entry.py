@@ -26,6 +26,7 @@ from vault.ledger.leaf import (
     check_disclosure,
     commit_narrative,
     commit_text,
+    first_malformed,
 )
 from vault.ledger.seal import EntrySealer
 
@@ -285,3 +286,23 @@ def test_the_service_itself_is_an_actor_that_no_token_names() -> None:
     actor = system_actor(CONTROLLER, "sweep")
     assert (actor.subject, actor.kind, actor.roles) == ("system:sweep", "service", frozenset())
     assert ids.to_bits(actor.id, "act_") == bytes(16)
+
+
+def test_leaves_are_looked_at_together_as_one_by_one() -> None:
+    good = leaf_bytes()
+    assert first_malformed([]) is None
+    assert first_malformed([good] * 256) is None
+    for offset in range(8):
+        for value in range(256):
+            changed = good[:offset] + bytes([value]) + good[offset + 1 :]
+            try:
+                Leaf.decode(changed)
+                expected = None
+            except IntegrityFailure:
+                expected = 2
+            assert first_malformed([good, good, changed, good]) == expected, (offset, value)
+    assert first_malformed([good, good[:-1]]) == 1
+
+
+def leaf_bytes() -> bytes:
+    return Leaf("listed", date(2026, 3, 2), CONTROLLER, bytes(32)).encode()

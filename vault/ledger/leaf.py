@@ -166,8 +166,8 @@ def first_malformed(leaves: Sequence[bytes]) -> int | None:
 
 def _plainly_leaves(leaves: Sequence[bytes]) -> bool:
     """Tell, for all leaves at once, whether their fixed bytes are those of every usual leaf."""
-    if any(len(leaf) != LEAF_BYTES for leaf in leaves):
-        return False
+    if not leaves or any(len(leaf) != LEAF_BYTES for leaf in leaves):
+        return not leaves
     joined, count = b"".join(leaves), len(leaves)
     columns = [joined[offset::LEAF_BYTES] for offset in range(6)]
     versions = (columns[0], columns[1]) == (bytes(count), bytes([LEAF_VERSION]) * count)
