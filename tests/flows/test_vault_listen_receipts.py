@@ -13,6 +13,7 @@ import pytest
 from core.db import Database
 from core.errors import IntegrityFailure
 from keys.signing import NoteSigner, verify_note
+from tests import listens_verifier
 from tests.fakes.ledger_kit import LedgerKit, make_kit
 from vault.ledger.entry import month_of
 from vault.listen_receipts import FIRST_LINE, ListenReceipts, verify_listens, write
@@ -103,6 +104,27 @@ def test_what_was_delivered_later_amends_the_end(kit: LedgerKit) -> None:
     assert ended is not None
     assert ended.delivered_ms == 20_000
     assert len(shown.entries) == 4, "what it amends is proven too"
+
+
+def test_a_stranger_checks_the_file_with_the_documentation_alone(kit: LedgerKit) -> None:
+    facts = facts_of(kit, names=True)
+    note = kit.signer.sign(write(facts))
+    events = listens_verifier.verify(note, kit.signer.vkey)
+    assert [one["type"] for one in events] == [
+        one.type for one in verify_listens(note, kit.signer.vkey).entries
+    ]
+    for change in CHANGES:
+        changed = json.loads(json.dumps(facts))
+        change(changed["entries"][0])
+        signed = kit.signer.sign(_signed_anyway(changed))
+        with pytest.raises((AssertionError, KeyError)):
+            listens_verifier.verify(signed, kit.signer.vkey)
+
+
+def _signed_anyway(facts: dict[str, Any]) -> str:
+    """What a vault would sign that lies about an entry; its words do not matter here."""
+    head = f"{FIRST_LINE}\n{facts['recording']}\n{facts['origin']}\n\nwords\n\n"
+    return head + json.dumps(facts) + "\n"
 
 
 def test_an_end_without_its_beginning_has_a_line_of_its_own(kit: LedgerKit) -> None:
