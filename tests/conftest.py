@@ -271,6 +271,12 @@ def nginx() -> str:
 
 
 @pytest.fixture(scope="session")
+def chart_tools(servers: Servers) -> Path:
+    """Return the folder with the programs checkov and kubernetes-validate."""
+    return need(servers.chart_tools)
+
+
+@pytest.fixture(scope="session")
 def promtool() -> str:
     """Return the path of promtool, which reads Prometheus' rules and tries them."""
     return need(lambda: real.require("promtool"))

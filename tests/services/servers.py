@@ -124,6 +124,14 @@ class Servers:
             raise MissingError("helm") from err
         return folder / "helm"
 
+    def chart_tools(self) -> Path:
+        """Return the folder of checkov and kubernetes-validate (``make chart-tools``)."""
+        folder = Path(sys.prefix) / "chart" / "bin"
+        for program in ("checkov", "kubernetes-validate"):
+            if not (folder / program).exists():
+                raise MissingError(program)
+        return folder
+
     def stop(self) -> None:
         """Stop what was started, newest first, and drop the folder."""
         for command in reversed(self._stops):

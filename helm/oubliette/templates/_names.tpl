@@ -1,8 +1,8 @@
 {{- define "oubliette.name" -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -27,16 +27,181 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* what the service and the migration share: settings, secrets, folders, no rights */ -}}
+{{- /* what takes requests: the component that the service sends them to */ -}}
+{{- define "oubliette.front" -}}
+{{- if eq .Values.layout "cluster" }}api{{ else }}single{{ end -}}
+{{- end -}}
+
+{{- /* stop before something is installed that could not run */ -}}
+{{- define "oubliette.check" -}}
+{{- if eq .Values.layout "cluster" -}}
+{{- $settings := .Values.settings -}}
+{{- $given := merge (dict) $settings .Values.secrets.settings -}}
+{{- range list "DATABASE_URI" "STORE_URI" "STORE_COUNTRY" "LEDGER_URI" "KEYS_URI" "BLOB_PLACES" "PUBLIC_URL" "OIDC_ISSUER" -}}
+{{- if not (hasKey $given .) }}{{ fail (printf "a cluster needs the setting %s" .) }}{{ end -}}
+{{- end -}}
+{{- range list "STORE_URI" "LEDGER_URI" "BLOB_PLACES" -}}
+{{- if contains "file:" (get $settings . | toString) }}{{ fail (printf "a cluster shares no folder: %s cannot be file:" .) }}{{ end -}}
+{{- end -}}
+{{- if contains "local:" (get $settings "KEYS_URI" | toString) }}{{ fail "a cluster shares no folder: KEYS_URI cannot be local:" }}{{ end -}}
+{{- if contains "sqlite:" (get $settings "DATABASE_URI" | toString) }}{{ fail "a cluster needs PostgreSQL" }}{{ end -}}
+{{- if not .Values.secrets.signing }}{{ fail "a cluster shares its signing key: secrets.signing names the Secret (NOTES tell how to make it)" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* one pod: (dict "root" $ "component" "api" "args" (list "serve") "resources" ... "serves" true) */ -}}
+{{- define "oubliette.pod" -}}
+{{- $root := .root -}}
+serviceAccountName: {{ .account | default (include "oubliette.name" $root) }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- if .once }}
+restartPolicy: Never
+{{- else }}
+# longer than the service's own 25 s for uploads and streams to end
+terminationGracePeriodSeconds: 45
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if or $root.Values.secrets.signing .migrates }}
+initContainers:
+  {{- if .migrates }}
+  - name: migrate
+    command: [oubliette]
+    args: [migrate]
+    {{- include "oubliette.container" . | nindent 4 }}
+  {{- end }}
+  {{- if $root.Values.secrets.signing }}
+  # key files are for their owner alone (0600), which a mounted Secret cannot be: copied into memory
+  - name: signing
+    command: [install]
+    args:
+      - --mode=0600
+      - --target-directory={{ $root.Values.settings.DATA_DIR }}/keyring/signing
+      - /run/signing/signing.key
+      - /run/signing/pseudonym.key
+    image: {{ include "oubliette.image" $root }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    resources:
+      requests: {cpu: 10m, memory: 16Mi}
+      limits: {cpu: 100m, memory: 64Mi}
+    securityContext:
+      {{- include "oubliette.rights" . | nindent 6 }}
+    volumeMounts:
+      - name: signing
+        mountPath: /run/signing
+        readOnly: true
+      - name: keyring
+        mountPath: {{ $root.Values.settings.DATA_DIR }}/keyring/signing
+  {{- end }}
+{{- end }}
+containers:
+  - name: {{ .component }}
+    command: [oubliette]
+    args:
+      {{- toYaml .args | nindent 6 }}
+    {{- if not .once }}
+    ports:
+      - name: http
+        containerPort: {{ $root.Values.settings.LISTEN_PORT }}
+    startupProbe:
+      httpGet:
+        path: /healthz
+        port: http
+      periodSeconds: 2
+      failureThreshold: 60
+    livenessProbe:
+      httpGet:
+        path: /healthz
+        port: http
+      periodSeconds: 10
+      timeoutSeconds: 5
+      failureThreshold: 6
+    readinessProbe:
+      httpGet:
+        path: /readyz
+        port: http
+      periodSeconds: 5
+      timeoutSeconds: 5
+    {{- end }}
+    {{- include "oubliette.container" . | nindent 4 }}
+volumes:
+  {{- if .claim }}
+  - name: data
+    persistentVolumeClaim:
+      claimName: {{ .claim }}
+  {{- else }}
+  # the last anchored checkpoint that this process has seen, and nothing that must last
+  - name: data
+    emptyDir:
+      sizeLimit: 64Mi
+  {{- end }}
+  {{- if $root.Values.secrets.signing }}
+  - name: signing
+    secret:
+      secretName: {{ $root.Values.secrets.signing }}
+      defaultMode: 0440
+  - name: keyring
+    emptyDir:
+      medium: Memory
+      sizeLimit: 1Mi
+  {{- end }}
+  # nothing that passes through /tmp reaches a disk
+  - name: tmp
+    emptyDir:
+      medium: Memory
+      sizeLimit: 64Mi
+  {{- range $root.Values.secrets.files }}
+  - name: file-{{ . }}
+    secret:
+      secretName: {{ . }}
+      defaultMode: 0440
+  {{- end }}
+  {{- with $root.Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "oubliette.rights" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- /* what every container of the program shares: settings, secrets, folders, no rights */ -}}
 {{- define "oubliette.container" -}}
-image: {{ include "oubliette.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- $root := .root -}}
+image: {{ include "oubliette.image" $root }}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 env:
-  {{- range $name, $value := .Values.settings }}
+  {{- range $name, $value := $root.Values.settings }}
   - name: OUBLIETTE_{{ $name }}
     value: {{ $value | quote }}
   {{- end }}
-  {{- range $name, $from := .Values.secrets.settings }}
+  {{- range $name, $from := $root.Values.secrets.settings }}
   - name: OUBLIETTE_{{ $name }}
     valueFrom:
       secretKeyRef:
@@ -50,7 +215,7 @@ env:
     value: "33554432"
   - name: MALLOC_TOP_PAD_
     value: "16777216"
-{{- with .Values.secrets.environment }}
+{{- with $root.Values.secrets.environment }}
 envFrom:
   {{- range . }}
   - secretRef:
@@ -58,15 +223,24 @@ envFrom:
   {{- end }}
 {{- end }}
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+  {{- toYaml .resources | nindent 2 }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- include "oubliette.rights" . | nindent 2 }}
 volumeMounts:
   - name: data
-    mountPath: {{ .Values.settings.DATA_DIR }}
+    mountPath: {{ $root.Values.settings.DATA_DIR }}
+  {{- if $root.Values.secrets.signing }}
+  - name: keyring
+    mountPath: {{ $root.Values.settings.DATA_DIR }}/keyring/signing
+  {{- end }}
   - name: tmp
     mountPath: /tmp
+  {{- range $root.Values.secrets.files }}
+  - name: file-{{ . }}
+    mountPath: /run/secrets/oubliette/{{ . }}
+    readOnly: true
+  {{- end }}
+  {{- with $root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
