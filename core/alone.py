@@ -26,6 +26,7 @@ from core import scope
 
 ASK_AFTER_S: Final = 1.0
 TRY_AGAIN_S: Final = 60.0
+_VALUES: Final = " VALUES "
 
 
 class AloneConnection:
@@ -43,6 +44,10 @@ class AloneConnection:
     def insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> bool:
         """Insert rows, all or none, durable on return; False when there is no such connection.
 
+        Args:
+            statement: ends in `` VALUES (...)``, which is repeated for each row.
+            rows: at most 65 535 values in all (PostgreSQL).
+
         Raises:
             DBAPIError: as SQLAlchemy would have raised it.
         """
@@ -51,11 +56,9 @@ class AloneConnection:
             if raw is None:
                 return False
             try:
-                if len(rows) == 1:
-                    raw.execute(statement, rows[0])
-                else:
-                    with raw.transaction(), raw.cursor() as cursor:
-                        cursor.executemany(statement, rows)
+                head, values, row = statement.rpartition(_VALUES)
+                many = head + values + ", ".join([row] * len(rows))
+                raw.execute(many, [value for one in rows for value in one])
             except self._driver.Error as err:
                 self._drop_if_broken()
                 raise DBAPIError.instance(
