@@ -15,6 +15,7 @@ from api import (
     cli_campaign,
     cli_deposit,
     cli_erase,
+    cli_export,
     cli_people,
     cli_restore,
     cli_rights,
@@ -84,6 +85,7 @@ app.command()(cli_audit.audit)
 app.command()(cli_audit.receipts)
 app.add_typer(cli_erase.erase_app, name="erase")
 app.add_typer(cli_erase.hold_app, name="hold")
+app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_rights.grant_app, name="grant")
 app.add_typer(cli_rights.approval_app, name="approval")
 app.add_typer(cli_rights.account_app, name="account")

@@ -61,6 +61,9 @@ def token(
         list[str] | None, typer.Option(help="Slug; repeat for more (all).")
     ] = None,
     company: Annotated[str, typer.Option(help="Slug of the company.")] = "",
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Print a link that logs in at the console, once.")
+    ] = False,
 ) -> None:
     """Print a token of the embedded issuer, good for 15 minutes (not in production mode)."""
     if not set(role) <= ROLES:
@@ -77,7 +80,8 @@ def token(
         settings = _settings()
         if not settings.embedded_issuer:
             fail("tokens come from the issuer that OUBLIETTE_OIDC_ISSUER names", USAGE)
-        typer.echo(_operate().token(settings, wanted))
+        made = _operate().browser_link if browser else _operate().token
+        typer.echo(made(settings, wanted))
 
 
 def migrate(*, as_json: AsJson = False) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from api.auth import TYPES
 from api.doctor import examine
 from api.errors import EntryNotFound, SettingsInvalid
 from api.init import initialise
@@ -24,6 +25,7 @@ from api.wiring import assemble, embedded_issuer, open_ports, sole_controller
 from core.db import open_database
 from core.migrate import migrate as migrate_schema
 from core.migrate import schema_state
+from core.scope import for_all_controllers
 from retention.certificate import verify_certificate
 from vault.ledger.checkpoint import Checkpoint
 from vault.ledger.known import checkpoint_line, read_known
@@ -59,6 +61,22 @@ def token(settings: Settings, wanted: dict[str, Any]) -> str:
     """Sign a token; without a controller it is for the only one."""
     wanted["controller"] = wanted["controller"] or sole_controller(settings)
     return embedded_issuer(settings).issue(TokenRequest(**wanted), now=datetime.now(tz=UTC))
+
+
+def browser_link(settings: Settings, wanted: dict[str, Any]) -> str:
+    """Make a link that logs in at the console once, within 5 minutes.
+
+    What logs in stands behind the ``#``, which browsers send to nobody.
+    """
+    signed = token(settings, wanted)
+    service = assemble(open_ports(settings), settings)
+    try:
+        with for_all_controllers():
+            claims = service.authenticator.genuine_claims(signed, TYPES)
+            code = service.browser_sessions.offer(claims)
+    finally:
+        service.ports.database.close()
+    return f"{settings.public_url}/console/enter#{code}"
 
 
 def migrate(settings: Settings) -> dict[str, Any]:
