@@ -29,12 +29,22 @@ Write = Callable[[Sequence[T]], None]
 
 @dataclass
 class _Waiting(Generic[T]):
-    """One caller: woken when its item is done, or when it is to lead."""
+    """One caller: woken when its item is done, or when it is to lead.
+
+    Attributes:
+        gate: held while the caller is to wait; a bare lock wakes a thread several times faster than
+            ``threading.Event`` does.
+    """
 
     item: T
-    woken: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Lock = field(default_factory=threading.Lock)
     done: bool = False
     error: Exception | None = field(default_factory=DatabaseUnavailable)
+
+    def wake(self) -> None:
+        """Let the caller go on, whether it waits already or not; under the group's lock."""
+        if self.gate.locked():
+            self.gate.release()
 
 
 @dataclass
@@ -62,8 +72,10 @@ class GroupCommit(Generic[T]):
         with self._lock:
             self._waiting.append(mine)
             leads, self._led = not self._led, True
+            if not leads:
+                mine.gate.acquire()
         if not leads:
-            mine.woken.wait()
+            mine.gate.acquire()  # until somebody wakes it
         if not mine.done:
             self._lead(prepare, write)
         if mine.error is not None:
@@ -81,9 +93,9 @@ class GroupCommit(Generic[T]):
                 self._led = bool(self._waiting)
                 for one in group:
                     one.done = True
-                    one.woken.set()
+                    one.wake()
                 if self._waiting:
-                    self._waiting[0].woken.set()
+                    self._waiting[0].wake()
 
 
 def _write(group: Sequence[_Waiting[T]], prepare: Prepare[T], write: Write[T]) -> None:
