@@ -29,7 +29,7 @@ _ID_BYTES: Final = 8
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _HEADERS: Final = {
     b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"content-security-policy": b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     b"cross-origin-resource-policy": b"same-origin",
     b"permissions-policy": b"microphone=(), camera=(), geolocation=()",
     b"referrer-policy": b"no-referrer",
