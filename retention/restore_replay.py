@@ -1,4 +1,4 @@
-"""What was decided since a backup, read again from the ledger: campaigns, policies, holds, keys.
+"""What was decided since a backup, read again from the ledger: campaigns, holds, keys, rights.
 
 Entries are applied in the ledger's order, each one only where the database does not know it yet, so
 that a second run changes nothing. An entry whose month is forgotten, or whose text is lost, is
@@ -24,6 +24,8 @@ from core.errors import IntegrityFailure
 from keys.errors import LeafPunctured
 from retention import hold_rows
 from retention.hold_rows import Hold
+from retention.restore_entry import Entry
+from retention.restore_rights import RIGHTS
 from retention.tables import hold_recordings, holds, policies
 from vault import campaign as campaigns_of
 from vault.ledger.append import Ledger
@@ -39,19 +41,6 @@ class Replayed:
     changed: int
     campaigns: int
     unreadable: int
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One entry as it is applied."""
-
-    id: str
-    type: str
-    controller_id: str
-    campaign_id: str | None
-    actor_id: str
-    at: Any
-    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class Replay:
         """Make the controllers' own rows, before anything that belongs to them."""
         return self._apply({"controller-created": _create_controller})
 
-    def _apply(self, apply: Mapping[str, Callable[[Connection, _Entry], bool]]) -> Replayed:
+    def _apply(self, apply: Mapping[str, Callable[[Connection, Entry], bool]]) -> Replayed:
         counts = {"changed": 0, "campaigns": 0, "unreadable": 0}
         for row in decisions(self.database, sorted(apply)):
             entry = self._open(row)
@@ -86,13 +75,13 @@ class Replay:
             counts["campaigns"] += changed and entry.type == "campaign-created"
         return Replayed(**counts)
 
-    def _open(self, row: Any) -> _Entry | None:
+    def _open(self, row: Any) -> Entry | None:
         try:
             event: Mapping[str, Any] = self.ledger.open_entry(row.id).event
         except (LeafPunctured, IntegrityFailure):
             return None
         again = event["facts"].get("restated")
-        return _Entry(
+        return Entry(
             id=row.id,
             type=row.type,
             controller_id=row.controller_id,
@@ -121,7 +110,7 @@ def decisions(database: Database, types: Sequence[str]) -> Iterator[Any]:
         yield from rows
 
 
-def _create_controller(connection: Connection, entry: _Entry) -> bool:
+def _create_controller(connection: Connection, entry: Entry) -> bool:
     return make_controller(
         connection,
         entry.controller_id,
@@ -144,7 +133,7 @@ def make_controller(
     return True
 
 
-def _create_campaign(connection: Connection, entry: _Entry) -> bool:
+def _create_campaign(connection: Connection, entry: Entry) -> bool:
     known = sa.select(campaigns.c.id).where(campaigns.c.id == entry.campaign_id)
     owner = sa.select(controllers.c.id).where(controllers.c.id == entry.controller_id)
     if connection.execute(known).first() or not connection.execute(owner).first():
@@ -166,15 +155,15 @@ def _create_campaign(connection: Connection, entry: _Entry) -> bool:
     return True
 
 
-def _open_campaign(connection: Connection, entry: _Entry) -> bool:
+def _open_campaign(connection: Connection, entry: Entry) -> bool:
     return _move(connection, entry, before="draft", state="open", opened_at=entry.at)
 
 
-def _close_campaign(connection: Connection, entry: _Entry) -> bool:
+def _close_campaign(connection: Connection, entry: Entry) -> bool:
     return _move(connection, entry, before="open", state="closed", closed_at=entry.at)
 
 
-def _move(connection: Connection, entry: _Entry, *, before: str, **values: Any) -> bool:
+def _move(connection: Connection, entry: Entry, *, before: str, **values: Any) -> bool:
     changed = connection.execute(
         campaigns.update()
         .where(campaigns.c.id == entry.campaign_id, campaigns.c.state == before)
@@ -183,7 +172,7 @@ def _move(connection: Connection, entry: _Entry, *, before: str, **values: Any) 
     return changed.rowcount == 1
 
 
-def _change_policy(connection: Connection, entry: _Entry) -> bool:
+def _change_policy(connection: Connection, entry: Entry) -> bool:
     # long: one line a column of a policy's row
     facts = entry.facts
     newest = sa.select(sa.func.max(policies.c.version)).where(
@@ -217,7 +206,7 @@ def _change_policy(connection: Connection, entry: _Entry) -> bool:
     return True
 
 
-def _place_hold(connection: Connection, entry: _Entry) -> bool:
+def _place_hold(connection: Connection, entry: Entry) -> bool:
     facts = entry.facts
     known = sa.select(holds.c.id).where(holds.c.id == facts["hold"])
     if connection.execute(known).first():
@@ -255,7 +244,7 @@ def _name_more(connection: Connection, facts: Mapping[str, Any]) -> bool:
     return bool(more)
 
 
-def _lift_hold(connection: Connection, entry: _Entry) -> bool:
+def _lift_hold(connection: Connection, entry: Entry) -> bool:
     changed = connection.execute(
         holds.update()
         .where(holds.c.id == entry.facts["hold"], holds.c.lifted_at.is_(None))
@@ -264,7 +253,7 @@ def _lift_hold(connection: Connection, entry: _Entry) -> bool:
     return changed.rowcount == 1
 
 
-def _issue_key(connection: Connection, entry: _Entry) -> bool:
+def _issue_key(connection: Connection, entry: Entry) -> bool:
     facts = entry.facts
     known = sa.select(deposit_keys.c.id).where(deposit_keys.c.id == facts["deposit_key_id"])
     owner = sa.select(campaigns.c.id).where(campaigns.c.id == entry.campaign_id)
@@ -290,7 +279,7 @@ def _issue_key(connection: Connection, entry: _Entry) -> bool:
     return True
 
 
-def _revoke_key(connection: Connection, entry: _Entry) -> bool:
+def _revoke_key(connection: Connection, entry: Entry) -> bool:
     changed = connection.execute(
         deposit_keys.update()
         .where(
@@ -302,7 +291,7 @@ def _revoke_key(connection: Connection, entry: _Entry) -> bool:
     return changed.rowcount == 1
 
 
-_APPLY: Final[Mapping[str, Callable[[Connection, _Entry], bool]]] = {
+_APPLY: Final[Mapping[str, Callable[[Connection, Entry], bool]]] = {
     "campaign-created": _create_campaign,
     "campaign-opened": _open_campaign,
     "campaign-closed": _close_campaign,
@@ -313,4 +302,5 @@ _APPLY: Final[Mapping[str, Callable[[Connection, _Entry], bool]]] = {
     "restriction-lifted": _lift_hold,
     "deposit-key-issued": _issue_key,
     "deposit-key-revoked": _revoke_key,
+    **RIGHTS,
 }

@@ -1,0 +1,109 @@
+"""Rights after a restore: what was revoked, frozen or stopped since the backup stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from core.db import Database
+from retention import restore_replay
+from retention.restore_rights import RIGHTS
+from tests.fakes.retention_vault import copy_rows, put_rows_back
+from tests.fakes.whole_vault import WholeVault, whole_vault
+from vault.access_tables import accounts, freezes, grants
+from vault.freeze import FreezeRequest
+from vault.grants import GrantRequest
+
+REASON = "Asked for by the head of the team"
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> WholeVault:
+    return whole_vault(tmp_path, {})
+
+
+def give(vault: WholeVault, who: str) -> Any:
+    request = GrantRequest(
+        account=who,
+        role="quality-manager",
+        campaign_ref="winter-sale",
+        purposes=("quality-control",),
+        reason=REASON,
+    )
+    return vault.service.grants.give(vault.actor("admin"), request)
+
+
+def rows(database: Database, table: sa.Table) -> dict[str, Any]:
+    with database.read() as connection:
+        found = connection.execute(sa.select(table)).mappings().all()
+    key = "actor_id" if table is accounts else "id"
+    return {row[key]: row for row in found}
+
+
+def decided(vault: WholeVault) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Return ids of what was decided since a backup, and how to put that backup back."""
+    service = vault.service
+    someone = vault.made.actor("quality-manager", subject="someone")
+    other = vault.made.actor("quality-manager", subject="other")
+    ended = give(vault, someone.id)
+    service.accounts.arrive(someone)
+    old = copy_rows(service.ports.database)
+    service.grants.revoke(vault.actor("dpo"), ended.id)
+    later = give(vault, other.id)
+    freeze = service.freezes.set(
+        vault.actor("dpo"), FreezeRequest(scope="everything", reason=REASON)
+    )
+    service.accounts.suspend(vault.actor("dpo"), someone.id, reason=REASON)
+    while service.sequencer.run_once():
+        pass
+    names = {"ended": ended.id, "later": later.id, "freeze": freeze.id}
+    return (
+        {**names, "someone": someone.id},
+        lambda: put_rows_back(service.ports.database, old),
+    )
+
+
+def test_what_ended_since_the_backup_stays_ended(vault: WholeVault) -> None:
+    known, put_back = decided(vault)
+    database = vault.service.ports.database
+    before = {table: rows(database, table) for table in (grants, freezes)}
+    put_back()
+    assert rows(database, grants)[known["ended"]]["revoked_at"] is None
+    vault.service.restore.run()
+    after = rows(database, grants)
+    assert after[known["ended"]]["revoked_at"] is not None
+    assert after[known["later"]]["actor_id"] == before[grants][known["later"]]["actor_id"]
+    assert after[known["later"]]["purposes"] == ["quality-control"]
+    frozen = rows(database, freezes)[known["freeze"]]
+    assert (frozen["scope"], frozen["lifted_at"]) == ("everything", None)
+    assert rows(database, accounts)[known["someone"]]["suspended_at"] is not None
+    vault.close()
+
+
+def test_an_account_that_no_row_knows_is_stopped_before_it_comes(vault: WholeVault) -> None:
+    known, put_back = decided(vault)
+    database = vault.service.ports.database
+    put_back()
+    with database.transaction() as connection:
+        connection.execute(accounts.delete())
+    vault.service.restore.run()
+    assert rows(database, accounts)[known["someone"]]["suspended_at"] is not None
+    vault.close()
+
+
+@pytest.mark.control
+def test_control_without_the_replay_the_grant_lives_again(
+    vault: WholeVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tests above lean on: a replay that leaves rights out brings a revoked one back."""
+    known, put_back = decided(vault)
+    put_back()
+    plain = {name: one for name, one in restore_replay._APPLY.items() if name not in RIGHTS}
+    monkeypatch.setattr("retention.restore_replay._APPLY", plain)
+    vault.service.restore.run()
+    assert rows(vault.service.ports.database, grants)[known["ended"]]["revoked_at"] is None
+    vault.close()
