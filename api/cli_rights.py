@@ -115,15 +115,23 @@ def show_approval(approval: ApprovalId, *, as_json: AsJson = False) -> None:
 
 
 @approval_app.command()
-def approve(approval: ApprovalId, reason: Reason, *, as_json: AsJson = False) -> None:
-    """Agree to somebody else's request; they then repeat it."""
-    _decide(approval, "approve", reason, as_json=as_json)
+def approve(
+    approval: ApprovalId,
+    reason: Reason,
+    *,
+    account: Account = "",
+    subject: Subject = "",
+    as_json: AsJson = False,
+) -> None:
+    """Agree to somebody else's request; they then repeat it. Name whose right it is, if one."""
+    named = _named(account, subject) if account or subject else {}
+    _decide(approval, {"verdict": "approve", "reason": reason} | named, as_json=as_json)
 
 
 @approval_app.command()
 def refuse(approval: ApprovalId, reason: Reason, *, as_json: AsJson = False) -> None:
     """Refuse somebody else's request."""
-    _decide(approval, "refuse", reason, as_json=as_json)
+    _decide(approval, {"verdict": "refuse", "reason": reason}, as_json=as_json)
 
 
 @account_app.command("list")
@@ -259,10 +267,9 @@ def judge(
         show(vault.json("POST", f"/v1/reviews/{review}", json=asked), as_json=as_json)
 
 
-def _decide(approval: str, verdict: str, reason: str, *, as_json: bool) -> None:
+def _decide(approval: str, asked: dict[str, str], *, as_json: bool) -> None:
     with remote() as vault:
         path = f"/v1/approvals/{approval}/decision"
-        asked = {"verdict": verdict, "reason": reason}
         show(vault.json("POST", path, json=asked), as_json=as_json)
 
 

@@ -17,9 +17,10 @@ from api.ports import SecretAuthenticator
 from core.errors import InvalidRequest
 from core.scope import narrow
 from vault.access import Actor
+from vault.account import Accounts
 from vault.deposit import DepositRequest
 from vault.deposit_secret import URL_PREFIX
-from vault.errors import DepositKeyNotFound, MetadataInvalid, UnsupportedAudio
+from vault.errors import AccountSuspended, DepositKeyNotFound, MetadataInvalid, UnsupportedAudio
 
 METADATA_HEADER: Final = "oubliette-metadata"
 _MEDIA_TYPE_CHARACTERS_MAX: Final = 200
@@ -34,12 +35,14 @@ class Sender:
     authenticator: Authenticator
     secrets: SecretAuthenticator
     ledger_controller_id: str
+    accounts: Accounts
 
     def authenticate(self, external_id: str | None = None) -> Actor:
         """Return the sender; may wait for the database.
 
         Raises:
             Unauthenticated, IssuerUnavailable: nobody known. RoleRequired: known, not for deposits.
+            AccountSuspended: the machine's account is suspended or frozen.
         """
         token = self.request.query_params.get("token")
         if token is None:
@@ -48,6 +51,9 @@ class Sender:
             actor = self._holder(token, external_id)
         narrow(actor.controller_id, self.ledger_controller_id)
         self.request.state.actor_id = actor.id
+        stopped = self.accounts.arrive(actor)
+        if stopped is not None:
+            raise AccountSuspended(why=stopped)
         if "intake" not in actor.roles:
             raise RoleRequired(roles=["intake"])
         return actor

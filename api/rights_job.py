@@ -26,6 +26,7 @@ class RightsJob:
             try:
                 self.entitling.account_reviews.upkeep(controller_id)
                 self.entitling.accounts.suspend_dormant(controller_id)
+                self.entitling.accounts.forget_sessions(controller_id)
             except OublietteError as error:
                 log().warning("rights-upkeep-waits", **fault_fields(error))
         self.metrics.admins.set(self.entitling.account_views.admins())

@@ -37,6 +37,7 @@ from vault.tables import listens
 
 NOTED_EVERY_S: Final = 60.0
 SESSION_CHARACTERS: Final = 43
+SESSIONS_KEPT: Final = timedelta(days=90)
 _KEPT_MAX: Final = 10_000
 # built once: every request runs it
 _ONE: Final = sa.select(sa.literal(1).label("one")).subquery()
@@ -156,6 +157,18 @@ class Accounts:
                 system = system_actor(controller_id, "accounts")
                 self._stop(connection, row, by=system, why="dormant", now=now)
         return len(stopped)
+
+    def forget_sessions(self, controller_id: str) -> int:
+        """Drop log-ins that nobody is shown any more; returns how many."""
+        with self.database.transaction() as connection:
+            old = self.database.now(connection) - SESSIONS_KEPT
+            dropped = connection.execute(
+                account_sessions.delete().where(
+                    account_sessions.c.controller_id == controller_id,
+                    account_sessions.c.last_seen_at < old,
+                )
+            )
+        return dropped.rowcount
 
     def _stop(
         self,

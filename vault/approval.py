@@ -45,6 +45,7 @@ KINDS: Final = (
     "role-grant",
     "listen",
 )
+SUPERVISORS: Final = frozenset({"admin", "dpo", "auditor"})
 PAGE_MAX: Final = 200
 ROWS_MAX: Final = 2_000
 
@@ -149,12 +150,28 @@ class Approvals:
         if used.rowcount != 1:
             raise ApprovalRequired(approval_id=approval_id, state="used")
 
-    def decide(self, actor: Actor, approval_id: str, *, approve: bool, reason: str) -> Approval:
+    def decide(
+        self,
+        actor: Actor,
+        approval_id: str,
+        *,
+        approve: bool,
+        reason: str,
+        account: str | None = None,
+    ) -> Approval:
         """Agree to a request, or refuse it, as another person than the requester.
+
+        Args:
+            actor: who decides.
+            approval_id: ``apr_`` id.
+            approve: else it is refused.
+            reason: why.
+            account: whom the decider believes the request to be about, to be compared.
 
         Raises:
             ReasonRequired. ApprovalNotFound: not in the actor's scope.
-            ApprovalConflict: one's own request or account, decided already, or expired.
+            ApprovalConflict: one's own request or account, another account than was named, decided
+                already, or expired.
         """
         said = check_reason(reason)
         self.ledger.prepare(actor.controller_id)
@@ -162,6 +179,8 @@ class Approvals:
             row = self._find(connection, actor, approval_id)
             now = self.database.now(connection)
             _check_decider(actor, row, now)
+            if account is not None and row["request"].get("account") != account:
+                raise ApprovalConflict(approval_id=approval_id, reason="another-account")
             state = "approved" if approve else "refused"
             moved = connection.execute(
                 approvals.update()
@@ -250,9 +269,14 @@ class Approvals:
 
 
 def _in_scope(actor: Actor, row: RowMapping) -> bool:
-    """Tell whether an approver sees a request; one of no campaign wants every campaign's."""
+    """Tell whether somebody sees a request: their own, or as a supervisor of its campaign.
+
+    One of no campaign is for supervisors of every campaign.
+    """
     if row["requested_by"] == actor.id:
         return True
+    if not actor.roles & SUPERVISORS:
+        return False
     return actor.campaigns is None if row["slug"] is None else actor.covers(row["slug"])
 
 

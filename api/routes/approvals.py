@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from api.callers import allow
 from api.limits import JsonRoute
+from api.named_account import AccountId, Subject, account_of
 from api.openapi_text import problems
 from api.schemas import Answer, Instant, Reason, json_example
 from api.schemas import Request as Body
@@ -21,9 +22,11 @@ State = Literal["asked", "approved", "refused", "used", "expired"]
 
 
 class DecisionBody(Body):
-    """Agree or refuse, and why."""
+    """Agree or refuse, and why; an account that is named is compared with the request's."""
 
     verdict: Literal["approve", "refuse"]
+    account: AccountId
+    subject: Subject
     reason: Reason
 
     model_config: ConfigDict = json_example(  # type: ignore[misc]
@@ -97,8 +100,20 @@ def decide(
     request: Request,
     actor: Actor = allow("admin", "dpo", step_up=True),
 ) -> ApprovalAnswer:
-    """Decide somebody else's request within 24 hours; an approval is good once."""
-    decided = request.app.state.service.approvals.decide(
-        actor, approval_id, approve=asked.verdict == "approve", reason=asked.reason
+    """Decide somebody else's request within 24 hours; an approval is good once.
+
+    Who approves a right names the person by ``subject``, so that the vault compares: a pseudonym
+    tells nobody whom it stands for.
+    """
+    service = request.app.state.service
+    account = asked.account
+    if asked.subject is not None:
+        account = account_of(service, asked.account, asked.subject)
+    decided = service.approvals.decide(
+        actor,
+        approval_id,
+        approve=asked.verdict == "approve",
+        reason=asked.reason,
+        account=account,
     )
     return ApprovalAnswer.model_validate(decided)

@@ -154,6 +154,30 @@ def test_an_approver_whom_the_request_is_about(desk: RightsDesk) -> None:
         desk.agree(waiting[0], desk.officer)
 
 
+def test_an_approver_who_was_told_another_name(desk: RightsDesk) -> None:
+    """The requester says "for Otto" and means an account of their own."""
+    with pytest.raises(ApprovalRequired) as refused:
+        desk.grants.give(desk.admin, desk.request(desk.person("ada-2"), role="dpo"))
+    asked = str(refused.value.facts["approval_id"])
+    eve, why = desk.person("eve", "admin"), "Otto was named by the board"
+    with pytest.raises(ApprovalConflict, match="another-account"):
+        desk.approvals.decide(eve, asked, approve=True, reason=why, account=desk.officer.id)
+    named = desk.person("ada-2").id
+    done = desk.approvals.decide(eve, asked, approve=True, reason=why, account=named)
+    assert done.state == "approved"
+
+
+def test_requests_of_others_are_for_supervisors_alone(desk: RightsDesk) -> None:
+    approval = pending(desk)
+    assert desk.approvals.list(desk.manager, "asked") == ()
+    with pytest.raises(ApprovalNotFound):
+        desk.approvals.get(desk.manager, approval)
+    assert [one.id for one in desk.approvals.list(desk.officer, "asked")] == [approval]
+    assert [one.id for one in desk.approvals.list(desk.admin, "asked")] == [approval]
+    narrow = replace(desk.admin, campaigns=frozenset({"winter-sale"}))
+    assert desk.approvals.list(narrow, "asked") == ()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -221,6 +221,20 @@ def test_a_frozen_or_suspended_account_is_refused_everywhere(claims: Room) -> No
     assert listen(claims, "mallory").status_code == 201
 
 
+def test_a_frozen_machine_deposits_nothing(claims: Room) -> None:
+    frozen = ask(
+        claims, "POST", "/v1/freezes", "admin", who="ada",
+        scope="account", subject="pbx", reason="Its token was found in a log",
+    )  # fmt: skip
+    path = f"/v1/campaigns/{CAMPAIGN}/recordings/call-frozen"
+    with claims.client("intake", subject="pbx", service=True) as pbx:
+        refused = pbx.put(path, content=wav(1), headers={"Content-Type": "audio/wav"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "account-suspended")
+        ask(claims, "DELETE", f"/v1/freezes/{frozen.json()['id']}", "admin", who="ada")
+        taken = pbx.put(path, content=wav(1), headers={"Content-Type": "audio/wav"})
+        assert taken.status_code == 201
+
+
 def test_who_gives_rights_hears_nothing(claims: Room) -> None:
     assert listen(claims, "ada", "admin", "quality-manager", "dpo").json()["why"] == "role"
 

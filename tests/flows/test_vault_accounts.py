@@ -152,6 +152,14 @@ def test_log_ins_that_overlap_are_shown_to_the_reviewer(desk: RightsDesk) -> Non
             .values(first_seen_at=ended, last_seen_at=ended)
         )
     assert view(desk, desk.manager).sessions_at_once == 1
+    with desk.database.transaction() as connection:
+        long_ago = now(desk) - timedelta(days=91)
+        connection.execute(
+            sa.update(account_sessions)
+            .where(account_sessions.c.session == "home")
+            .values(last_seen_at=long_ago)
+        )
+    assert desk.accounts.forget_sessions(desk.desk.vault.controller_id) == 1
 
 
 @pytest.mark.parametrize(
