@@ -90,5 +90,3 @@ def wall_state(database: Database) -> tuple[WallState, list[str]]:
     with for_all_controllers(), database.read() as connection:
         missing = unwalled(connection)
     return ("waiting" if missing else "up"), missing
-
-
