@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -14,19 +12,14 @@ import pytest
 
 from api import background
 from api.doctor_keys import provider_findings
-from api.figures import Figures
-from api.service import Service
 from keys.errors import KeyUnavailable
 from keys.providers.deadline import Deadline, Patience
 from keys.providers.registry import Providers
 from retention.certificate import verify_certificate
 from retention.errors import CertificatePending
-from retention.policy import PolicyRequest
-from retention.target import ErasureRequest, Target
 from tests.composition import Made, make_service
+from tests.fakes.erasing_desk import ErasingDesk, soon
 from tests.fakes.faulty_provider import FaultyProvider
-from vault.access import Actor
-from vault.deposit import DepositRequest
 from vault.errors import RecordingErased
 
 NEVER: Final = 10**9
@@ -34,61 +27,15 @@ BODY: Final = b"\x55" * 8_000
 PACE: Final = Event()
 
 
-class Vault:
+class Vault(ErasingDesk):
     """A running service with one provider that can be made to fail."""
 
     def __init__(self, made: Made, provider: FaultyProvider) -> None:
-        self.service: Service = made.service
+        super().__init__(made)
         self.provider = provider
-        self.officer: Actor = made.actor("admin", "dpo", "intake")
-        self.manager: Actor = made.actor("quality-manager")
-        self.service.campaigns.create(self.officer, slug="winter", name="Winter")
-        policy = PolicyRequest(
-            legal_basis="legitimate-interests",
-            balancing_text="Staff are told, calls are short.",
-            listen_purposes=("quality-control",),
-            countries=("FR",),
-            preset="quality",
-        )
-        self.service.policies.put(self.officer, "winter", policy)
-        self.service.campaigns.open(self.officer, "winter")
-
-    def deposit(self) -> str:
-        request = DepositRequest("winter", media_type="audio/PCMA")
-        upload = self.service.deposit.begin(self.officer, request)
-        upload.write(BODY)
-        return upload.finish().recording_id
 
     def fail(self, mode: str) -> None:
         self.provider.mode, self.provider.at = mode, len(self.provider.calls)
-
-    def erase(self, recording_id: str) -> str:
-        target = Target.recording(recording_id)
-        request = ErasureRequest(target, "objection", "Asked for by letter on 2 March")
-        plan = self.service.erase.plan(self.officer, request)
-        self.service.erase.execute(self.officer, plan.id, plan.plan_digest)
-        self.service.finish_soon(plan.id)
-        return plan.id
-
-    def state(self, erasure_id: str) -> str:
-        return self.service.erase.get(self.officer, erasure_id).state
-
-    def figure(self, name: str) -> float:
-        service = self.service
-        Figures(service.ports.database, service.ledger, service.metrics).refresh()
-        text = self.service.metrics.text().decode()
-        found = re.search(rf"^{re.escape(name)} ([0-9.]+)$", text, re.MULTILINE)
-        assert found, name
-        return float(found[1])
-
-    def granted(self, recording_id: str) -> object:
-        return self.service.listens.grant(
-            self.manager,
-            recording_id,
-            purpose="quality-control",
-            reason="Monthly quality review",
-            bind_cookie=False,
-        )
 
 
 @pytest.fixture
@@ -103,15 +50,6 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
     with make_service(tmp_path, providers=wrap) as made:
         yield Vault(made, faulty[0])
         faulty[0].heal()
-
-
-def soon(holds: Callable[[], bool]) -> bool:
-    ends_s = time.monotonic() + 60
-    while not holds():
-        if time.monotonic() > ends_s:
-            return False
-        PACE.wait(0.05)
-    return True
 
 
 @pytest.mark.parametrize(
