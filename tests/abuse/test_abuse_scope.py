@@ -25,7 +25,7 @@ from api.openapi import document
 from core.clock import to_text
 from tests.fakes.asgi_caller import Reply
 from tests.fakes.speech import wav
-from tests.fakes.two_houses import REASON, Houses, furnish, open_houses
+from tests.fakes.two_houses import AGE, REASON, Houses, furnish, open_houses
 from vault.ledger.audit_text import safe_cell
 from vault.tables import listens
 
@@ -123,6 +123,21 @@ def test_another_controllers_recording_listed_by_cursor(houses: Houses) -> None:
     own = houses.ours.known["cursor"]
     headers = houses.ours.headers("quality-manager", subject="quality-manager")
     assert houses.caller.send("GET", path + own, headers=headers).status == 200
+
+
+def test_another_controllers_recording_exported_by_id(houses: Houses) -> None:
+    def export(*recording_ids: str) -> Reply:
+        said = {"recording_ids": list(recording_ids), "recipient": AGE, "purpose": "legal-claim"}
+        return ask(houses, "POST", "/v1/exports", said | {"reason": REASON})
+
+    foreign, mine = (one.known["recording_id"] for one in (houses.theirs, houses.ours))
+    alike(export(foreign), export(f"rec_{MADE_UP}"))
+    alike(export(mine, foreign), export(mine, f"rec_{MADE_UP}"))
+    there = houses.foreign["export_id"]
+    for tail in ("", "/file"):
+        alike(ask(houses, "GET", f"/v1/exports/{there}{tail}"),
+              ask(houses, "GET", f"/v1/exports/exp_{MADE_UP}{tail}"))  # fmt: skip
+    assert ask(houses, "GET", f"/v1/exports/{houses.ours.known['export_id']}").status == 200
 
 
 def play(houses: Houses, listen_id: str, ticket: str, **headers: str) -> Reply:

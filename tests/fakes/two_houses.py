@@ -26,6 +26,7 @@ from tests.fakes.speech import wav
 OURS: Final = "acme"
 THEIRS: Final = "globex"
 REASON: Final = "Quality review of this month"
+AGE: Final = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"  # of age's manual
 POLICY: Final = {
     "retention": "P6M",
     "legal_basis": "legitimate-interests",
@@ -174,6 +175,10 @@ def furnish(houses: Houses, house: House) -> None:
     known["account_id"] = known["account"] = known["actor"]
     known["review_id"] = house.get("dpo", "/v1/reviews")["items"][0]["id"]
     known["object_id"] = set_aside(houses, house)
+    known["export_id"] = house.post(
+        "dpo", "/v1/exports", recording_ids=[kept], recipient=AGE, purpose="legal-claim",
+        reason=REASON,
+    )["id"]  # fmt: skip
 
 
 def furnish_rights(house: House) -> None:
