@@ -41,7 +41,7 @@ from keys.providers.aws_kms import KmsCalls, KmsRefusalError
 from keys.providers.key_folder import KEY_ID
 from keys.providers.kms_account import GONE, KEY_TAG, KmsAccount
 from keys.providers.kms_text import Wrapped, alias_of
-from keys.providers.query import checked_name, options
+from keys.providers.query import check_address, checked_name, options
 
 WINDOW_DAYS: Final = range(7, 31)
 SETTLED_AFTER_S: Final = 900
@@ -200,7 +200,8 @@ def open_kms(rest: str, timeout_s: float) -> KmsProvider:
     """Open the provider of a URI, given without its scheme; nothing is asked yet.
 
     Raises:
-        InvalidRequest: no region, an unknown option, or a window outside 7 to 30 days.
+        InvalidRequest: no region, an unknown option, a window outside 7 to 30 days, or http to
+            another machine.
     """
     region, _, query = rest.partition("?")
     given = options(query, ("window-days", "endpoint", "name"))
@@ -209,8 +210,10 @@ def open_kms(rest: str, timeout_s: float) -> KmsProvider:
         raise InvalidRequest(what="keys-uri", option="region")
     if not days.isdecimal() or int(days) not in WINDOW_DAYS:
         raise InvalidRequest(what="keys-uri", option="window-days")
-    name = checked_name(given.get("name", region))
-    calls = KmsCalls(region, given.get("endpoint", ""), timeout_s / 4)
+    name, endpoint = checked_name(given.get("name", region)), given.get("endpoint", "")
+    if endpoint:
+        check_address(endpoint)
+    calls = KmsCalls(region, endpoint, timeout_s / 4)
     return KmsProvider(KmsAccount(calls, timeout_s / 2), int(days), name, timeout_s / 2)
 
 

@@ -12,11 +12,12 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from core.errors import InvalidRequest
 from keys.errors import KeyUnavailable
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -44,6 +45,19 @@ def checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise InvalidRequest(what="keys-uri", option="name")
     return name
+
+
+def check_address(address: str) -> SplitResult:
+    """Return a service's address in its parts.
+
+    Raises:
+        InvalidRequest: not https, nor http on a loopback; or with a user or password in it.
+    """
+    parts = urlsplit(address)
+    clear = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not parts.hostname or "@" in parts.netloc or not (parts.scheme == "https" or clear):
+        raise InvalidRequest(what="keys-uri", option="address")
+    return parts
 
 
 def read_secret(source: str) -> str:

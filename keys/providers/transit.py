@@ -29,14 +29,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from core.errors import IntegrityFailure, InvalidRequest
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeyUnavailable
 from keys.material import wipe_bytes
 from keys.ports import KeyTag, ListedKey
 from keys.providers.key_folder import KEY_ID
-from keys.providers.query import checked_name, options
+from keys.providers.query import check_address, checked_name, options
 from keys.providers.settling import settle
 from keys.providers.transit_http import Address, TransitHttp
 
@@ -52,7 +51,6 @@ _MADE: Final[Mapping[str, object]] = {
     "allow_plaintext_backup": False,
 }
 _OPTIONS: Final = ("token-file", "token-env", "namespace", "ca-file", "name")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
@@ -161,11 +159,9 @@ def open_transit(rest: str, timeout_s: float) -> TransitProvider:
             or an unknown option.
     """
     address, _, query = rest.partition("?")
-    given, parts = options(query, _OPTIONS), urlsplit(address)
+    given, parts = options(query, _OPTIONS), check_address(address)
     mount = parts.path.strip("/")
-    clear = parts.scheme == "http" and parts.hostname in _LOOPBACK
-    whole = parts.hostname and re.fullmatch(r"[A-Za-z0-9_/-]{1,128}", mount)
-    if not whole or "@" in parts.netloc or not (parts.scheme == "https" or clear):
+    if not re.fullmatch(r"[A-Za-z0-9_/-]{1,128}", mount):
         raise InvalidRequest(what="keys-uri", option="address")
     if ("token-file" in given) == ("token-env" in given):
         raise InvalidRequest(what="keys-uri", option="token-file")
@@ -174,7 +170,7 @@ def open_transit(rest: str, timeout_s: float) -> TransitProvider:
     where = Address(
         host=str(parts.hostname),
         port=parts.port or 8200,
-        tls=not clear,
+        tls=parts.scheme == "https",
         mount=mount,
         namespace=given.get("namespace", ""),
         ca_file=given.get("ca-file", ""),

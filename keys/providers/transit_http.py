@@ -100,6 +100,8 @@ class TransitHttp:
         headers = {
             "Content-Type": "application/json",
             "X-Vault-Request": "true",
+            # a performance standby may not know yet what the active node has made or deleted
+            "X-Vault-Inconsistent": "forward-active-node",
             "X-Vault-Token": read_secret(self.token_source),
         }
         if self.address.namespace:

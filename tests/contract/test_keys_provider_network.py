@@ -186,7 +186,8 @@ def test_kms_answers_that_are_believed_at_once_leave_a_living_key(
 
 @pytest.mark.parametrize(
     "rest", ["", "eu west", "eu-west-3?window-days=6", "eu-west-3?window-days=31", "eu-west-3?x=1",
-             "eu-west-3?window-days=7&window-days=8", "eu-west-3?name=a/b"],
+             "eu-west-3?window-days=7&window-days=8", "eu-west-3?name=a/b",
+        "eu-west-3?endpoint=http://kms.example", "eu-west-3?endpoint=https://u:p@kms.example"],
 )  # fmt: skip
 def test_kms_a_uri_that_is_not_right_is_refused(rest: str) -> None:
     with pytest.raises(InvalidRequest):

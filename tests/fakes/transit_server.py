@@ -70,6 +70,8 @@ class Transit:
     def _admitted(self, asked: Asked) -> tuple[str, str, dict[str, Any]]:
         if asked.headers.get("X-Vault-Token") != self.token:
             raise RefusedError(403, "permission denied")
+        if asked.headers.get("X-Vault-Inconsistent") != "forward-active-node":
+            raise RefusedError(400, "a standby would answer, which may be behind")
         kind, name = route(asked)
         said = json.loads(asked.body) if asked.body else {}
         if set(said) - _MEMBERS[kind]:
