@@ -18,7 +18,7 @@ from keys.blobs import Places
 from keys.tables import key_trees
 
 
-@dataclass
+@dataclass(frozen=True)
 class BlobWatch:
     """Asks every place for the blob of every pointer; for a job, not for a scrape."""
 

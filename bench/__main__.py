@@ -1,4 +1,4 @@
-"""Measures everything in one run and prints one page of ratios; the same as JSON in build/.
+"""Measures everything in one run and prints one page of ratios; JSON and a picture in build/.
 
     python -m bench [NAME ...] [--quick | --long]
 
@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from bench.figure import Run
+from bench.kept import BASELINE, against_lines, ratios, read_kept
 from bench.machine import machine, versions
 from bench.page import Page, part_lines
+from bench.plot import svg
 from bench.process import run_apart
 from tests.services.servers import MissingError, Servers
 
@@ -29,6 +31,7 @@ NAMES: Final = (
     "deposit",
     "memory",
     "listen",
+    "s3_clients",
     "erasing",
     "erasing_blobs",
     "erasing_providers",
@@ -47,14 +50,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="a look in a minute")
     parser.add_argument("--long", action="store_true", help="the largest sizes too")
     parser.add_argument("--json", type=Path, default=OUTPUT, metavar="FILE", help="%(default)s")
+    parser.add_argument(
+        "--against", type=Path, default=BASELINE, metavar="FILE", help="an earlier run's JSON"
+    )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(NAMES)}")
     names = [name for name in NAMES if name in given.names] or list(NAMES)
     page = _measured(names, quick=given.quick, long=given.long)
+    kept = read_kept(given.against)
+    print("\n".join(against_lines(page, kept)), flush=True)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(page.json(), indent=1) + "\n")
+    given.json.with_suffix(".svg").write_text(svg(page, ratios(kept)))
     return 0 if page.passed else 1
 
 
