@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from api.doctor_walls import wall_findings
+from core.clock import to_text
 from core.db import open_database
 from core.migrate import migrate
 from core.scope import for_all_controllers, for_controllers
@@ -123,3 +125,25 @@ def test_what_reads_without_saying_whose_rows_sees_none(houses: Houses) -> None:
         connection.exec_driver_sql("SELECT set_config('oubliette.controllers', '*', false)")
         assert connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar_one() > 0
     engine.dispose()
+
+
+def test_answers_that_stream_and_reports_work_behind_the_walls(houses: Houses) -> None:
+    """They are made after the route has returned, in other threads, in the same scope."""
+    ours = houses.ours
+    headers = ours.headers("auditor", subject="auditor")
+    export = houses.caller.send("GET", "/v1/ledger/export?format=csv", headers=headers)
+    assert export.status == 200
+    assert ours.known["recording_id"] in export.text
+    assert houses.theirs.known["recording_id"] not in export.text
+    now = houses.made.service.ports.clock.now()
+    said = {
+        "actor_id": ours.known["actor"],
+        "from": to_text(now - timedelta(hours=1)),
+        "to": to_text(now + timedelta(hours=1)),
+    }
+    report = ours.post("dpo", "/v1/incidents/report", **said)
+    assert report["counts"]["listens"] >= 2
+    theirs = ours.post(
+        "dpo", "/v1/incidents/report", **said | {"actor_id": houses.theirs.known["actor"]}
+    )
+    assert theirs["counts"]["listens"] == 0
