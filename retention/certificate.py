@@ -153,6 +153,7 @@ def _check_leaf(leaf: Leaf, event: Mapping[str, Any], lines: list[str]) -> None:
 
 
 def _facts(facts: Mapping[str, Any], event: Mapping[str, Any], size: int) -> CertificateFacts:
+    # long: one member after another
     lines = facts["list"]
     return CertificateFacts(
         certificate_id=facts["certificate"],
