@@ -26,6 +26,9 @@ from schemathesis.specs.openapi import checks
 
 from api.app import build_api
 from api.openapi import document
+from core import ids
+from core.scope import for_all_controllers
+from retention.tables import set_aside_objects
 from tests.composition import Made, build_service, running_server
 from tests.fakes.speech import wav
 
@@ -51,6 +54,15 @@ def _audio(_: Any, value: Any) -> bytes | None:
     return value if isinstance(value, bytes) else wav(0.1)
 
 
+GRANT = {
+    "subject": "zoe",
+    "role": "quality-manager",
+    "campaign": "seeds",
+    "purposes": ["quality-control"],
+    "reason": REASON,
+}
+
+
 @dataclass
 class Seeds:
     """Things that exist, by the name of the path parameter that wants them."""
@@ -61,7 +73,7 @@ class Seeds:
     ticket: str = ""
     planned: dict[str, Any] = field(default_factory=dict)
 
-    def post(self, role: str, path: str, **body: Any) -> Any:
+    def post(self, role: str, path: str, /, **body: Any) -> Any:
         answer = self.client.post(path, headers=self.made.headers(role), json=body)
         return answer.raise_for_status().json()
 
@@ -84,12 +96,46 @@ class Seeds:
         self.known["hold_id"] = hold["id"]
         key = self.post("admin", "/v1/campaigns/seeds/deposit-keys", label="pbx")
         self.known["key_id"] = key["id"]
+        self.known["object_id"] = self.set_aside()
         search = self.post(
             "dpo", "/v1/searches", number="+33199001234", purpose="complaint", reason=REASON
         )
         self.known["search_id"] = search["id"]
+        self.rights(hold["id"])
         self.erase(gone)
         self.planned = self.plan(self.deposit("call-4", 8)["id"])
+
+    def rights(self, hold_id: str) -> None:
+        """Plant a grant, a freeze, an account, a drawn listen and a waiting approval."""
+        grant = self.post("admin", "/v1/grants", **GRANT)
+        self.known["grant_id"] = grant["id"]
+        named = {"scope": "account", "subject": "mallory", "reason": REASON}
+        self.known["freeze_id"] = self.post("admin", "/v1/freezes", **named)["id"]
+        guest = self.made.headers("auditor", subject="guest")
+        self.client.get("/v1/recordings", headers=guest).raise_for_status()
+        self.known["account_id"] = self.made.actor("auditor", subject="guest").id
+        officer = self.made.headers("dpo")
+        drawn = self.client.get("/v1/reviews", headers=officer).json()["items"]
+        self.known["review_id"] = drawn[0]["id"]
+        asked = self.client.delete(f"/v1/holds/{hold_id}", headers=officer)
+        self.known["approval_id"] = asked.json()["approval_id"]
+
+    def set_aside(self) -> str:
+        """Plant an object that a restore has set aside."""
+        database, object_id = self.made.service.ports.database, ids.from_bits("obj_", bytes(16))
+        with for_all_controllers(), database.transaction() as connection:
+            connection.execute(
+                set_aside_objects.insert().values(
+                    id=object_id,
+                    object_key="v1/00/orphan",
+                    controller_id=self.made.controller_id,
+                    why="too-short",
+                    size_bytes=1,
+                    found_at=database.now(connection),
+                    state="waiting",
+                )
+            )
+        return object_id
 
     def newest_tile(self) -> str:
         headers = self.made.headers("auditor")
@@ -248,6 +294,12 @@ HAPPY: dict[str, dict[str, Make]] = {
         "body": lambda seeds: {"plan_digest": seeds.planned["plan_digest"]},
         "media_type": lambda _: "application/json",
     },
+    "POST /v1/grants": {"body": lambda _: GRANT, "media_type": lambda _: "application/json"},
+    "POST /v1/grants/{grant_id}/confirmation": _body(reason=REASON),
+    "POST /v1/approvals/{approval_id}/decision": _body(verdict="approve", reason=REASON),
+    "POST /v1/freezes": _body(scope="account", subject="trudy", reason=REASON),
+    "POST /v1/accounts/{account_id}/suspension": _body(reason=REASON),
+    "POST /v1/reviews/{review_id}": _body(verdict="sound", reason=REASON),
     "GET /v1/ledger/tile/{path}": {"path": lambda seeds: {"path": seeds.newest_tile()}},
     "GET /v1/ledger/proof": {"query": lambda seeds: {"entry": seeds.known["entry"]}},
 }
@@ -265,7 +317,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    made = build_service(tmp_path_factory.mktemp("schemathesis"))
+    made = build_service(tmp_path_factory.mktemp("schemathesis"), settings={"REVIEW_SHARE": "1"})
     with (
         running_server(made.service) as address,
         requests.Session() as session,
