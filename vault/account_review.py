@@ -102,6 +102,7 @@ class AccountReviews:
         self, connection: Connection, actor: Actor, now: datetime, *, before: datetime
     ) -> bool:
         """Begin a review unless the quarter has one; tell whether it began."""
+        # long: one review, column by column
         quarter = quarter_of(now)
         _hold_controller(connection, actor.controller_id)
         same = sa.select(account_reviews.c.id).where(

@@ -58,6 +58,7 @@ class AccountViews:
 
         Somebody of some campaigns sees the accounts of their own company only.
         """
+        # long: one account, column by column
         query = (
             sa.select(accounts)
             .where(accounts.c.controller_id == actor.controller_id)
