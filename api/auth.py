@@ -38,7 +38,8 @@ HEADER_MAX_BYTES: Final = 1_024
 DEPTH_MAX: Final = 4
 HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
 TYPES: Final[frozenset[str | None]] = frozenset({"at+jwt", "JWT"})
-ID_TOKEN_TYPES: Final[frozenset[str | None]] = frozenset({None, "JWT"})  # which need not say what they are
+# ID tokens need not say what they are
+ID_TOKEN_TYPES: Final[frozenset[str | None]] = frozenset({None, "JWT"})
 _CREDENTIALS: Final = re.compile(r"(Bearer|Basic) +([A-Za-z0-9._~+/=-]{1,8192})", re.IGNORECASE)
 _JWS_DOTS: Final = 2
 

@@ -121,22 +121,7 @@ class Exports:
         except (RecordingNotFound, ListenDenied) as refusal:
             self._record_refusal(actor, wanted.purpose, refusal)
             raise
-        try:
-            self.approvals.require(
-                actor,
-                Asked(
-                    "export",
-                    _request(row),
-                    campaign_id=campaign_id,
-                    subject=None if only is None else only.recording.subject,
-                    reason=wanted.reason,
-                ),
-            )
-        except ApprovalRequired as asked:
-            row = replace(row, approval_id=str(asked.facts["approval_id"]))
-        with self.database.transaction() as connection:
-            rows.update(connection, row.id, approval_id=row.approval_id)
-        return row
+        return self._ask_second_person(actor, row, only, campaign_id=campaign_id, wanted=wanted)
 
     def get(self, actor: Actor, export_id: str) -> Export:
         """Return an export.
@@ -227,6 +212,26 @@ class Exports:
             rows.insert(connection, row)
         campaigns = {one.recording.campaign_id for one in heard}
         return row, only, campaigns.pop() if len(campaigns) == 1 else None
+
+    def _ask_second_person(
+        self,
+        actor: Actor,
+        row: Export,
+        only: Heard | None,
+        *,
+        campaign_id: str | None,
+        wanted: WantedExport,
+    ) -> Export:
+        """Leave the export to be approved; the reason is sealed, if for one call then with it."""
+        subject = None if only is None else only.recording.subject
+        asked = Asked("export", _request(row), campaign_id, subject, wanted.reason)
+        try:
+            self.approvals.require(actor, asked)
+        except ApprovalRequired as required:
+            row = replace(row, approval_id=str(required.facts["approval_id"]))
+        with self.database.transaction() as connection:
+            rows.update(connection, row.id, approval_id=row.approval_id)
+        return row
 
     def _row(
         self, connection: Connection, actor: Actor, wanted: WantedExport, heard: list[Heard]

@@ -74,19 +74,21 @@ def archive(
             raise ValueError("audio of another length than was announced")
         yield _padding(sent)
         yield from _file(f"{export_id}/{one.recording_id}.json", one.said)
-        listed.append(
-            {
-                **one.facts,
-                "audio": name,
-                "audio_sha256": digest.hexdigest(),
-                "metadata": f"{one.recording_id}.json",
-                "metadata_sha256": hashlib.sha256(one.said).hexdigest(),
-                "deposit_receipt": one.receipt,
-            }
-        )
+        listed.append(_listed(one, name, digest.hexdigest()))
     whole = json.dumps({**manifest, "recordings": listed}, indent=1, sort_keys=True)
     yield from _file(f"{export_id}/manifest.json", whole.encode())
     yield bytes(2 * _BLOCK)
+
+
+def _listed(one: Member, name: str, audio_sha256: str) -> dict[str, Any]:
+    return {
+        **one.facts,
+        "audio": name,
+        "audio_sha256": audio_sha256,
+        "metadata": f"{one.recording_id}.json",
+        "metadata_sha256": hashlib.sha256(one.said).hexdigest(),
+        "deposit_receipt": one.receipt,
+    }
 
 
 def _file(name: str, content: bytes) -> Iterator[bytes]:

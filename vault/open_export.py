@@ -93,23 +93,11 @@ class OpenExport:
             said = _erased_if_punctured(
                 partial(open_metadata, exports.keyring, recording), recording.id
             )
-            facts: dict[str, Any] = {
-                "id": recording.id,
-                "campaign": recording.campaign_id,
-                "campaign_slug": heard.campaign_slug,
-                "started_at": to_text(recording.started_at),
-                "stored_at": to_text(recording.stored_at),
-                "media_type": recording.media_type,
-                "codec": recording.codec,
-                "clear_bytes": recording.clear_bytes,
-                "duration_ms": recording.duration_ms,
-                "deposit_entry": recording.deposit_entry_id,
-            }
             yield Member(
                 recording_id=recording.id,
                 media_type=recording.media_type,
                 clear_bytes=recording.clear_bytes,
-                facts=facts,
+                facts=_facts(heard),
                 said=metadata.to_canonical(said or metadata.Metadata()),
                 receipt=exports.receipts.again(self._actor, recording.id),
                 audio=self._audio(heard),
@@ -133,6 +121,23 @@ class OpenExport:
         self._looked_s = now_s
         exports.keyring.warm(self.row.controller_id)
         exports.check_still(self._actor, recording_id, self.row.purpose)
+
+
+def _facts(heard: Heard) -> dict[str, Any]:
+    """Return what the manifest says of a recording."""
+    recording = heard.recording
+    return {
+        "id": recording.id,
+        "campaign": recording.campaign_id,
+        "campaign_slug": heard.campaign_slug,
+        "started_at": to_text(recording.started_at),
+        "stored_at": to_text(recording.stored_at),
+        "media_type": recording.media_type,
+        "codec": recording.codec,
+        "clear_bytes": recording.clear_bytes,
+        "duration_ms": recording.duration_ms,
+        "deposit_entry": recording.deposit_entry_id,
+    }
 
 
 def _erased_if_punctured(act: Callable[[], Any], recording_id: str) -> Any:
