@@ -94,10 +94,11 @@ class Tidied:
         self._inner.create(key_id, tag)
 
 
-def _real() -> Iterator[Opener]:
+def _tidied(uri: str) -> Iterator[Opener]:
+    """Yield how to open a provider that outlives the test; destroy what the test made there."""
     made: list[str] = []
-    yield lambda: Tidied(open_provider(REAL), made)
-    provider = open_provider(REAL)
+    yield lambda: Tidied(open_provider(uri), made)
+    provider = open_provider(uri)
     for name in {one for one in made if len(one) == 32}:
         with contextlib.suppress(InvalidRequest):
             provider.destroy(name)
@@ -106,10 +107,13 @@ def _real() -> Iterator[Opener]:
 @pytest.fixture(params=PARAMETERS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     if request.param == "real":
-        yield from _real()
+        yield from _tidied(REAL)
         return
     with PROVIDERS[request.param](request, tmp_path) as uri:
-        yield lambda: open_provider(uri)
+        if request.param == "pkcs11":
+            yield from _tidied(uri)
+        else:
+            yield lambda: open_provider(uri)
 
 
 @pytest.fixture
