@@ -7,6 +7,7 @@ touches nothing. Tests put their own port between the two with ``dataclasses.rep
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from api.roles import Role
 from api.service import Ports, Service
 from api.settings import Settings
 from api.store_place import open_blob_place
-from api.wiring_rights import entitling
+from api.wiring_rights import Entitling, entitling
 from core.clock import SystemClock
 from core.db import Database, open_database
 from core.errors import InvalidRequest
@@ -45,6 +46,7 @@ from keys.blobs import Places
 from keys.providers.apart import open_apart
 from keys.providers.registry import Providers
 from keys.signing import NoteSigner, Pseudonyms
+from retention.scheduler import Scheduler
 from retention.work_lease import WorkLease
 from vault.deposit_keys import DepositKeys
 from vault.search_job import SearchJobs
@@ -114,7 +116,6 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
     listening = flows.listening(watched, settings, core)
     ending = flows.ending(watched, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
-    recovering = RecoveryJob(core.recovery, BlobWatch(ports.database, ports.places, metrics))
     rights = entitling(ports, settings, core.ledger, listening.listen_accounts)
     lease = WorkLease(ports.database, ports.clock, core.keyring.owner, "upkeep")
     windows = shared_windows(ports.database)
@@ -134,13 +135,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         ),
         searches=searches,
         search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
-        scheduler=scheduled(
-            SweepJob(ending.sweep, metrics),
-            recovering,
-            RightsJob(ports.database, rights, metrics),
-            lease,
-            sweep_every_s=settings.sweep_every_s,
-        ),
+        scheduler=_jobs(watched, settings, metrics, core=core, ending=ending, rights=rights)(lease),
         work_lease=lease,
         readiness=Readiness({}, metrics),
         **vars(core),
@@ -151,6 +146,25 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
         **vars(ending),
     )
     return _watched(service)
+
+
+def _jobs(
+    ports: Ports,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    core: flows.Core,
+    ending: flows.Ending,
+    rights: Entitling,
+) -> Callable[[WorkLease], Scheduler]:
+    """Return what makes the scheduler of a process, given the lease that its jobs run under."""
+    return partial(
+        scheduled,
+        SweepJob(ending.sweep, metrics),
+        RecoveryJob(core.recovery, BlobWatch(ports.database, ports.places, metrics)),
+        RightsJob(ports.database, rights, metrics),
+        sweep_every_s=settings.sweep_every_s,
+    )
 
 
 def _watched(service: Service) -> Service:

@@ -166,6 +166,7 @@ def taking(ports: Ports, settings: Settings, core: Core) -> Taking:
 
 def listening(ports: Ports, settings: Settings, core: Core) -> Listening:
     """Join what grants, streams and accounts for listens."""
+    # long: one line for each collaborator
     required = settings.grants == "required"
     streams = Streams()
     accounts = ListenAccounts(ports.database, core.ledger, ports.clock, streams)
