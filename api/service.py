@@ -52,8 +52,8 @@ from vault.controller_entry import record_controllers
 from vault.cursor import Cursors
 from vault.deposit import Deposit
 from vault.deposit_keys import DepositKeys
-from vault.export import Exports
 from vault.errors import LedgerUnavailable
+from vault.export import Exports
 from vault.freeze import Freezes
 from vault.grants import Grants
 from vault.incident import Incidents

@@ -157,9 +157,7 @@ async def _refused(request: Request, body: UploadBody, error: OublietteError) ->
 def _sender(request: Request) -> Sender:
     service: Service = request.app.state.service
     ledger_id = service.ports.vault.ledger_controller_id
-    return Sender(
-        request, service.authenticator, service.deposit_keys, ledger_id, service.accounts
-    )
+    return Sender(request, service.authenticator, service.deposit_keys, ledger_id, service.accounts)
 
 
 def _finish(request: Request, actor: Actor, upload: Upload) -> Response:

@@ -137,7 +137,8 @@ def sound(database: Database) -> bool:
         return True
     try:
         with database.engine.connect() as connection:
-            return connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+            verdict: str = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
+            return verdict == "ok"
     except sa.exc.DatabaseError:
         return False
 

@@ -22,7 +22,13 @@ from api.problems import MEDIA_TYPE, RETRY_AFTER_S, STATUS, problem_body, proble
 from core.errors import DatabaseUnavailable, IntegrityFailure, OublietteError, SchemaMismatch
 from keys.errors import KeysLost, PointerMoved
 from retention.errors import BrakeEngaged
-from vault.errors import ApprovalRequired, DepositInProgress, ObjectExists, RangeNotSatisfiable, RecordingErased
+from vault.errors import (
+    ApprovalRequired,
+    DepositInProgress,
+    ObjectExists,
+    RangeNotSatisfiable,
+    RecordingErased,
+)
 
 ROOT = Path(__file__).parents[2]
 LEAVES = sorted(set(leaves()), key=lambda one: (one.code, one.__name__))
