@@ -92,6 +92,7 @@ class Metrics:
 
     def _count_work(self) -> None:
         """Make the figures of what this process did, counted once it is committed."""
+        # long: one figure after another
         self.ledger_entries = self._counter(
             "oubliette_ledger_entries", "Entries this process committed, by type.", "type"
         )

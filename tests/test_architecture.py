@@ -168,7 +168,7 @@ def test_nothing_names_a_folder_of_one_machine() -> None:
 
 def test_locks_name_no_index_and_hash_everything() -> None:
     locks = list(read("*.txt", "requirements"))
-    assert len(locks) == 6
+    assert len(locks) == 7
     assert [fault for name, text in locks for fault in rules.lock_faults(name, text)] == []
     hashed = "a==1 \\\n    --hash=sha256:00\n"
     assert rules.lock_faults("x", hashed) == []
