@@ -47,6 +47,7 @@ PLANTED: Final[dict[str, tuple[dict[str, str], int]]] = {
     "OublietteLedgerUnpublished": ({"oubliette_ledger_unpublished_seconds": "61x9"}, 5),
     "OublietteAnchorBehind": ({"oubliette_anchor_behind_seconds": "7300x20"}, 10),
     "OublietteKeyLeaseShort": ({'oubliette_key_lease_left_seconds{instance="a"}': "3x5"}, 3),
+    "OublietteKeyProviderDown": ({'oubliette_key_providers_down{instance="a"}': "1x20"}, 10),
     "OublietteBlobPlaceOld": ({'oubliette_blob_place_age_seconds{place="1"}': "4000x20"}, 10),
     "OublietteNoWorker": ({'oubliette_work_lease_age_seconds{work="upkeep"}': "90x9"}, 5),
     "OublietteAbsent": ({"something_else": "1x9"}, 5),
