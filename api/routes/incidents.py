@@ -21,7 +21,7 @@ from core.clock import to_text
 from core.errors import InvalidRequest
 from vault.access import Actor
 from vault.incident import IncidentReport
-from vault.incident_rows import IncidentQuery
+from vault.incident_rows import IncidentQuery, TouchedListen, TouchedRecording
 from vault.ledger.audit_text import safe_cell
 
 router = APIRouter(prefix="/v1/incidents", tags=["incidents"], route_class=JsonRoute)
@@ -149,31 +149,34 @@ def _shown(made: IncidentReport) -> IncidentAnswer:
             delivered_s=made.delivered_ms / 1000,
         ),
         freezes=list(made.freezes),
-        recordings=[
-            IncidentRecording(
-                recording_id=one.recording_id,
-                campaign_id=one.campaign_id,
-                campaign=one.campaign,
-                state=one.state,
-                acts=sorted(one.acts),
-                delivered_s=one.delivered_ms / 1000,
-            )
-            for one in made.recordings
-        ],
-        listens=[
-            IncidentListen(
-                **{
-                    name: getattr(one, name)
-                    for name in ("id", "recording_id", "campaign_id", "purpose", "state")
-                },
-                granted_at=to_text(one.granted_at),
-                ended_at=to_text(one.ended_at),
-                delivered_s=one.delivered_ms / 1000,
-                entry_id=one.entry_id,
-            )
-            for one in made.listens
-        ],
+        recordings=[_recording(one) for one in made.recordings],
+        listens=[_listen(one) for one in made.listens],
         entry_id=made.entry_id,
+    )
+
+
+def _recording(one: TouchedRecording) -> IncidentRecording:
+    return IncidentRecording(
+        recording_id=one.recording_id,
+        campaign_id=one.campaign_id,
+        campaign=one.campaign,
+        state=one.state,
+        acts=sorted(one.acts),
+        delivered_s=one.delivered_ms / 1000,
+    )
+
+
+def _listen(one: TouchedListen) -> IncidentListen:
+    return IncidentListen(
+        id=one.id,
+        recording_id=one.recording_id,
+        campaign_id=one.campaign_id,
+        purpose=one.purpose,
+        state=one.state,
+        granted_at=to_text(one.granted_at),
+        ended_at=to_text(one.ended_at),
+        delivered_s=one.delivered_ms / 1000,
+        entry_id=one.entry_id,
     )
 
 
