@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,16 @@ import pytest
 from typer.testing import CliRunner
 
 from api import cli
+from api.observability import configure_lines
 
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Return a function that runs ``oubliette WORDS --json`` on a fresh vault."""
+    root = logging.getLogger()
+    before = list(root.handlers)
     data = tmp_path / "data"
     first = f"local:{data}/keyring/epochs,{data}/keyring/epochs-2"
     monkeypatch.setenv("OUBLIETTE_DATA_DIR", str(data))
@@ -30,7 +35,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return found
 
     command("init", "--controller", "acme")
-    return command
+    yield command
+    # the command wrote its lines to a stream that is closed by now
+    root.handlers = before
+    configure_lines(io.StringIO())
 
 
 def test_keys_are_listed_by_controller_with_epoch_age_and_provider(run: Run) -> None:
