@@ -173,7 +173,8 @@ def test_a_replica_that_lost_its_database_serves_nothing_and_lets_go_of_its_keys
         assert stream.received < len(vault.bodies[erased]), "a stream outlived its database"
         vault.await_done(other, plan)
         for one in (erased, *survivors):
-            evidence.dead("by a replica without a database", opened=vault.plays(lost, one))
+            opened = vault.plays(lost, one, patience_s=0)
+            evidence.dead("by a replica without a database", opened=opened)
         evidence.clean(
             "memory of the replica without a database",
             memory_of(lost, gone, vault),
