@@ -21,6 +21,7 @@ from api.errors import NotReady
 from api.metrics import Metrics
 from api.observability import fault_fields, log
 from core.errors import OublietteError
+from core.scope import for_all_controllers
 
 KEPT_S: Final = 1.0
 
@@ -72,7 +73,8 @@ class Readiness:
 
     def _passes(self, name: str) -> bool:
         try:
-            self.checks[name]()
+            with for_all_controllers():
+                self.checks[name]()
         except (OublietteError, OSError) as error:
             if name not in self._failing:
                 log().warning("check-failed", checks=[name], **fault_fields(error))

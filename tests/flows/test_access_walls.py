@@ -147,3 +147,20 @@ def test_answers_that_stream_and_reports_work_behind_the_walls(houses: Houses) -
         "dpo", "/v1/incidents/report", **said | {"actor_id": houses.theirs.known["actor"]}
     )
     assert theirs["counts"]["listens"] == 0
+
+
+def test_readiness_looks_for_every_controller(houses: Houses) -> None:
+    """Whoever asks has nothing in scope; the checks look at the whole vault all the same."""
+    service = houses.made.service
+    seen: list[int] = []
+
+    def count() -> None:
+        with service.ports.database.read() as connection:
+            query = sa.select(sa.func.count(sa.distinct(recordings.c.controller_id)))
+            seen.append(connection.execute(query).scalar_one())
+
+    service.readiness.checks["probe"] = count
+    answer = houses.caller.send("GET", "/readyz")
+    del service.readiness.checks["probe"]
+    assert seen == [2]
+    assert not {"keys", "ledger", "database"} & set(answer.json.get("checks", []))
