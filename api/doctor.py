@@ -15,6 +15,7 @@ from api.doctor_database import database_findings
 from api.doctor_keys import provider_findings
 from api.doctor_machine import machine_findings
 from api.doctor_vault import vault_findings
+from api.doctor_rights import rights_findings
 from api.doctor_walls import wall_findings
 from api.finding import Finding
 from api.settings import Settings
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         found += _safely("vault", lambda: vault_findings(service))
         found += _safely("walls", lambda: wall_findings(service.ports.database))
+        found += _safely("rights", lambda: rights_findings(service))
         found += _safely("key-provider", lambda: provider_findings(service))
         found += _safely("durability", lambda: database_findings(service.ports.database))
         found.append(canary_finding(settings.public_url))

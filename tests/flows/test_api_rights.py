@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.doctor_rights import rights_findings
 from api.issuer import ACR
 from tests.fakes.listening_room import CAMPAIGN, REASON, Room, open_room, wav
 
@@ -251,6 +252,15 @@ def test_a_share_of_reasons_reaches_the_officer(claims: Room) -> None:
         verdict="sound", reason="The review was announced",
     )  # fmt: skip
     assert judged.json()["verdict"] == "sound"
+
+
+def test_the_doctor_says_what_is_not_asked_for(claims: Room, required: Room) -> None:
+    found = {
+        room.url: {one.check: one.verdict for one in rights_findings(room.made.service)}
+        for room in (claims, required)
+    }
+    assert found[claims.url] == {"step-up": "warn", "grants": "ok", "admins": "ok"}
+    assert found[required.url] == {"step-up": "ok", "grants": "ok", "admins": "ok"}
 
 
 def test_accounts_show_who_came_and_how_many_admins(claims: Room) -> None:
