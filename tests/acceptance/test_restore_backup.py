@@ -20,6 +20,7 @@ from retention.errors import BackupInvalid, BackupRefused, RestoreNeeded, Restor
 from tests import evidence
 from tests.fakes.whole_vault import WholeVault, call, reopened, whole_vault
 
+PROVEN = [pytest.mark.needs_postgresql, pytest.mark.prove]
 BODIES = {pitch: call(pitch) for pitch in (3, 5, 7)}
 
 
@@ -46,7 +47,7 @@ def lose(vault: WholeVault, *more: str) -> None:
         shutil.rmtree(data / name)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=PROVEN)])
 def settings(request: pytest.FixtureRequest) -> dict[str, str]:
     if request.param == "sqlite":
         return {}

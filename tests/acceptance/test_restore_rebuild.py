@@ -21,6 +21,7 @@ from tests.fakes.whole_vault import WholeVault, call, reopened, whole_vault
 from tests.services.servers import S3Server
 from vault.tables import recordings
 
+PROVEN = [pytest.mark.needs_postgresql, pytest.mark.prove]
 BODIES = {pitch: call(pitch) for pitch in (3, 5, 7, 11)}
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=PROVEN)])
 def settings(
     request: pytest.FixtureRequest, places: dict[str, str], tmp_path: Path
 ) -> dict[str, str]:

@@ -25,7 +25,9 @@ from tests.services.servers import S3Server
 BODIES = {pitch: call(pitch) for pitch in (3, 5)}
 
 
-@pytest.fixture(params=["folder", pytest.param("rgw", marks=pytest.mark.needs_rgw)])
+@pytest.fixture(
+    params=["folder", pytest.param("rgw", marks=[pytest.mark.needs_rgw, pytest.mark.prove])]
+)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """Return three places: the database, a folder, and one off site (a folder, or Ceph)."""
     away = f"file://{tmp_path / 'away'}?offsite=1"
