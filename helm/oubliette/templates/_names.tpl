@@ -82,7 +82,7 @@ initContainers:
     {{- include "oubliette.container" . | nindent 4 }}
   {{- end }}
   {{- if $root.Values.secrets.signing }}
-  # key files are for their owner alone (0600), which a mounted Secret cannot be: copied into memory
+  # copied into memory, where the files are for their owner alone (0600)
   - name: signing
     command: [install]
     args:
