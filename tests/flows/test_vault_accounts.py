@@ -33,8 +33,8 @@ REASON = "Left the company today"
 
 
 @pytest.fixture
-def desk(database: Database, tmp_path: Path) -> RightsDesk:
-    return open_rights_desk(database, tmp_path)
+def desk(proven_database: Database, tmp_path: Path) -> RightsDesk:
+    return open_rights_desk(proven_database, tmp_path)
 
 
 def view(desk: RightsDesk, actor: Actor) -> AccountView:
