@@ -28,6 +28,7 @@ from core.ports import Clock
 CACHE_S: Final = 600.0
 RETRY_S: Final = 5.0
 TOKEN_MAX_CHARACTERS: Final = 8_192
+AT_ONCE: Final = 16
 _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
 
 
@@ -91,6 +92,9 @@ class Provider:
     _endpoints: Endpoints | None = None
     _asked_s: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _turns: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(AT_ONCE), repr=False
+    )
 
     def authorization_url(self, asked: AuthorizationRequest) -> str:
         """Return where to send the browser.
@@ -170,22 +174,42 @@ class Provider:
         Raises:
             IssuerUnavailable: they were never read, and cannot be read now.
         """
-        with self._lock:
-            age_s = self.clock.boottime_s() - self._asked_s
-            if age_s > (CACHE_S if self._endpoints else RETRY_S):
-                with contextlib.suppress(OSError, ValueError):
-                    self._endpoints = self._discover()
-                self._asked_s = self.clock.boottime_s()
-            if self._endpoints is None:
+        known = self._endpoints
+        if not self._is_due():
+            if known is None:
                 raise IssuerUnavailable
-            return self._endpoints
+            return known
+        if known is not None and self._lock.locked():
+            return known  # another thread is at it
+        if not self._turns.acquire(blocking=False):
+            raise IssuerUnavailable
+        try:
+            with self._lock:
+                if self._is_due():
+                    self._look()
+        finally:
+            self._turns.release()
+        if self._endpoints is None:
+            raise IssuerUnavailable
+        return self._endpoints
+
+    def _is_due(self) -> bool:
+        age_s = self.clock.boottime_s() - self._asked_s
+        return age_s > (CACHE_S if self._endpoints else RETRY_S)
+
+    def _look(self) -> None:
+        """Read the document; a failure keeps the addresses that are known."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            self._endpoints = self._discover()
+        self._asked_s = self.clock.boottime_s()
 
     def _discover(self) -> Endpoints:
         where = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
         said = parse_object(self.documents.get(where), depth_max=DEPTH_MAX)
         methods = said.get("code_challenge_methods_supported", ["S256"])
-        if said.get("issuer") != self.issuer or "S256" not in methods:
-            raise ValueError("not the issuer's own document, or no PKCE")
+        needed = said.get("authorization_endpoint") and said.get("token_endpoint")
+        if said.get("issuer") != self.issuer or "S256" not in methods or not needed:
+            raise ValueError("not the issuer's own document, no PKCE, or nowhere to go")
         return Endpoints(
             authorization=self._own(said["authorization_endpoint"]),
             token=self._own(said["token_endpoint"]),
@@ -225,10 +249,20 @@ class Provider:
         return Tokens(_text(said, "id_token"), _text(said, "refresh_token"))
 
     def _post(self, where: str, fields: Mapping[str, str]) -> tuple[int, bytes]:
+        """Send a form; of all requests a few at a time.
+
+        Anybody can come back with a code of their own making, and a slow provider would then hold
+        every thread.
+        """
+        if not self._turns.acquire(blocking=False):
+            raise IssuerUnavailable
         client = self.client
-        if client.secret:
-            return self.forms.post(where, fields, (client.id, client.secret))
-        return self.forms.post(where, {**fields, "client_id": client.id})
+        try:
+            if client.secret:
+                return self.forms.post(where, fields, (client.id, client.secret))
+            return self.forms.post(where, {**fields, "client_id": client.id})
+        finally:
+            self._turns.release()
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:

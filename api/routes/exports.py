@@ -94,6 +94,7 @@ class ExportList(Answer):
         "export-conflict",
         "step-up-required",
         "account-suspended",
+        "rate-limited",
         body=True,
     ),
 )
@@ -107,6 +108,7 @@ def planned(
 
     Whoever may not hear each recording for this purpose may not export it.
     """
+    request.app.state.service.listen_rate.check(actor.id)
     wanted = WantedExport(
         recording_ids=tuple(asked.recording_ids),
         recipient=asked.recipient,

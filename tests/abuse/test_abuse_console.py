@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
 
-from api.console.door import origin_of
 from api.console.login import LogIn
-from api.console.words import WORDS, language_of
+from api.console.provider import AT_ONCE
 from api.documents import HttpDocuments
-from api.errors import LogInFailed
+from api.errors import IssuerUnavailable, LogInFailed
 from core.clock import SystemClock
 from tests.fakes.false_provider import FalseRoom, answer_of, log_in, open_false_room
 from tests.fakes.tokens import AUDIENCE, ISSUER
@@ -287,6 +286,60 @@ def test_a_token_endpoint_that_redirects_is_not_followed(hostile: str) -> None:
     assert status == 307
 
 
+def test_made_up_codes_hold_a_few_threads_of_a_slow_provider(
+    room: FalseRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = room.made.service.browser_sessions.provider
+    assert provider is not None
+    held, go_on = Semaphore(0), Event()
+
+    def slow(*_: object) -> tuple[int, bytes]:
+        held.release()
+        assert go_on.wait(20)
+        return 400, b"{}"
+
+    monkeypatch.setattr(room.provider, "post", slow)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(provider.redeem, "made-up", "x") for _ in range(AT_ONCE)]
+        assert all(held.acquire(timeout=20) for _ in range(AT_ONCE))
+        with pytest.raises(IssuerUnavailable):
+            provider.redeem("made-up", "x")
+        go_on.set()
+        assert {type(one.exception()) for one in waiting} == {LogInFailed}
+
+
+def test_a_slow_discovery_holds_a_few_threads(
+    room: FalseRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = room.made.service.browser_sessions.provider
+    assert provider is not None
+    held, go_on = Semaphore(0), Event()
+
+    def slow(_: str) -> bytes:
+        held.release()
+        assert go_on.wait(20)
+        raise OSError("down")
+
+    monkeypatch.setattr(room.provider, "get", slow)
+    with ThreadPoolExecutor(AT_ONCE + 8) as pool:
+        asking = [pool.submit(provider.endpoints) for _ in range(AT_ONCE + 8)]
+        assert held.acquire(timeout=20)
+        refused = [one.exception(timeout=20) for one in asking if one.done()]
+        go_on.set()
+        faults = {type(one.exception(timeout=20)) for one in asking}
+    assert faults == {IssuerUnavailable}
+    assert not held.acquire(blocking=False)  # it was asked once
+    assert all(isinstance(one, IssuerUnavailable) for one in refused)
+
+
+@pytest.mark.parametrize("missing", ["token_endpoint", "authorization_endpoint"])
+def test_a_discovery_document_that_lacks_an_address(
+    room: FalseRoom, visitor: Visitor, missing: str
+) -> None:
+    room.provider.document[missing] = ""
+    assert visitor.get("/console/login").status_code == 503
+
+
 def test_a_code_is_never_sent_in_clear_over_a_network() -> None:
     with pytest.raises(OSError, match="not https"):
         HttpDocuments().post("http://login.example.test/token", {"code": "secret"})
@@ -334,24 +387,3 @@ def test_what_the_cookie_says_is_bound_to_the_state() -> None:
     assert weaker.state != begun.state
     with pytest.raises(LogInFailed):
         weaker.check_state(begun.state)
-
-
-def test_both_languages_say_the_same_things() -> None:
-    assert set(WORDS["en"]) == set(WORDS["fr"])
-    assert language_of("", "fr-FR,fr;q=0.9,en;q=0.8") == "fr"
-    assert language_of("en", "fr") == "en"
-    assert language_of("", "de, fr;q=0.5") == "fr"
-    assert language_of("xx", "") == "en"
-
-
-@pytest.mark.parametrize(
-    ("url", "origin"),
-    [
-        ("https://Vault.example:443", "https://vault.example"),
-        ("https://vault.example:8443", "https://vault.example:8443"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://[::1]:80", "http://[::1]"),
-    ],
-)
-def test_an_origin_is_spelt_as_browsers_spell_it(url: str, origin: str) -> None:
-    assert origin_of(url) == origin

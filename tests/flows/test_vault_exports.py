@@ -36,6 +36,7 @@ QM: Final = {"subject": "quinn"}
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     with open_room(tmp_path_factory.mktemp("exports"), BODY) as opened:
+        object.__setattr__(opened.made.service.listen_rate, "a_minute", 1_000)
         yield opened
 
 
@@ -214,6 +215,14 @@ def test_the_same_recording_twice_and_too_much_audio_are_refused(room: Room) -> 
     finally:
         object.__setattr__(flow, "clear_bytes_max", 2**40)
     assert (large.status_code, large.json()["why"]) == (409, "too-large")
+
+
+def test_exports_are_asked_for_at_the_pace_of_a_person(room: Room) -> None:
+    object.__setattr__(room.made.service.listen_rate, "a_minute", 0)
+    try:
+        assert plan(room).status_code == 429
+    finally:
+        object.__setattr__(room.made.service.listen_rate, "a_minute", 1_000)
 
 
 def test_no_role_but_a_listening_one_exports_and_no_machine(room: Room) -> None:
