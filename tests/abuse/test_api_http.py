@@ -58,6 +58,7 @@ class Leaky:
     def __init__(self, inner: NoteSigner) -> None:
         self.name = inner.name
         self.sign = inner.sign
+        self.renew = inner.renew
         self.real = inner.vkey
         self.leaks = False
 
