@@ -14,8 +14,8 @@ from api.doctor_canary import canary_finding
 from api.doctor_database import database_findings
 from api.doctor_keys import provider_findings
 from api.doctor_machine import machine_findings
-from api.doctor_vault import vault_findings
 from api.doctor_rights import rights_findings
+from api.doctor_vault import vault_findings
 from api.doctor_walls import wall_findings
 from api.finding import Finding
 from api.settings import Settings
