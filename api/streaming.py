@@ -121,7 +121,6 @@ class AudioResponse(Response):
                 return False
             self._audio.delivered(len(batch))
 
-
     async def _send(self, send: Send, message: Message) -> None:
         """Hand a batch to the network; while the reader takes nothing, look whether it may still.
 
