@@ -163,6 +163,9 @@ class Service:
         """
         self.claim.take()
         self.open_up()
+        database = self.ports.database
+        if self.settings.production and not (database.is_sqlite or database.walled):
+            log().warning("walls-do-not-bind-this-role")  # a superuser: docs/operate.md
         self.search_jobs.fail_orphans()
         self._close_earlier_runs()
         self.threads.start()
