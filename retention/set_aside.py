@@ -20,6 +20,7 @@ from keys.model import NodeRange, Subject
 from retention.errors import SetAsideNotFound
 from retention.tables import set_aside_objects
 from vault.access import Actor
+from vault.tables import campaigns
 
 PREFIX: Final = "obj_"
 KEY_CHARACTERS_MAX: Final = 1024
@@ -93,14 +94,11 @@ def keep(
         )
 
 
-def waiting(connection: Connection, controller_id: str) -> tuple[SetAsideRow, ...]:
-    """Return a controller's undecided objects, oldest first, the first 200."""
+def waiting(connection: Connection, actor: Actor) -> tuple[SetAsideRow, ...]:
+    """Return the undecided objects in an actor's scope, oldest first, the first 200."""
     query = (
         sa.select(set_aside_objects)
-        .where(
-            set_aside_objects.c.controller_id == controller_id,
-            set_aside_objects.c.state == "waiting",
-        )
+        .where(_in_scope(actor), set_aside_objects.c.state == "waiting")
         .order_by(set_aside_objects.c.found_at, set_aside_objects.c.id)
         .limit(LIST_MAX)
     )
@@ -110,14 +108,13 @@ def waiting(connection: Connection, controller_id: str) -> tuple[SetAsideRow, ..
 def find(
     connection: Connection, actor: Actor, object_id: str, *, lock: bool = False
 ) -> SetAsideRow:
-    """Return an object of the actor's controller.
+    """Return an object of the actor's controller and campaigns.
 
     Raises:
         SetAsideNotFound: there is none.
     """
     query = sa.select(set_aside_objects).where(
-        set_aside_objects.c.id == object_id,
-        set_aside_objects.c.controller_id == actor.controller_id,
+        set_aside_objects.c.id == object_id, _in_scope(actor)
     )
     if lock:
         query = query.with_for_update()
@@ -144,6 +141,18 @@ def admitted(connection: Connection, object_key: str, *, at: datetime) -> None:
         .where(set_aside_objects.c.object_key == object_key, set_aside_objects.c.state == "waiting")
         .values(state="released", decided_at=at, decided_by=None)
     )
+
+
+def _in_scope(actor: Actor) -> sa.ColumnElement[bool]:
+    """Return whose objects an actor decides about; of no known campaign: who has every one."""
+    own: sa.ColumnElement[bool] = set_aside_objects.c.controller_id == actor.controller_id
+    if actor.campaigns is None:
+        return own
+    covered = sa.select(campaigns.c.id).where(
+        campaigns.c.controller_id == actor.controller_id,
+        campaigns.c.slug.in_(sorted(actor.campaigns)),
+    )
+    return sa.and_(own, set_aside_objects.c.campaign_id.in_(covered))
 
 
 def _columns(found: SetAside, controllers: Sequence[str]) -> dict[str, Any]:

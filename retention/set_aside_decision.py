@@ -56,9 +56,9 @@ class SetAsides:
     ledger: Ledger
 
     def list(self, actor: Actor) -> tuple[SetAsideRow, ...]:
-        """Return the undecided objects of the actor's controller, oldest first, at most 200."""
+        """Return the undecided objects in the actor's scope, oldest first, at most 200."""
         with self.database.read() as connection:
-            return set_aside.waiting(connection, actor.controller_id)
+            return set_aside.waiting(connection, actor)
 
     def release(self, actor: Actor, object_id: str, reason: str) -> SetAsideRow:
         """Give an object its row, on the officer's word.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_a_released_object_plays_and_the_next_restore_knows_it(vault: RetentionV
     assert third.plays(recording_id) == BODY
     with pytest.raises(SetAsideConflict):
         set_asides(third).release(third.dpo, row.id, REASON)
+
+
+def test_an_officer_of_other_campaigns_neither_sees_nor_decides(vault: RetentionVault) -> None:
+    again, recording_id, _ = orphaned(vault)
+    row = only(again)
+    stranger = replace(again.dpo, campaigns=frozenset({"another-campaign"}))
+    assert set_asides(again).list(stranger) == ()
+    for act in (set_asides(again).release, set_asides(again).erase):
+        with pytest.raises(SetAsideNotFound):
+            act(stranger, row.id, REASON)
+    owner = replace(again.dpo, campaigns=frozenset({"winter-sale"}))
+    assert set_asides(again).release(owner, row.id, REASON).recording_id == recording_id
 
 
 def test_an_erased_object_is_gone_for_good(vault: RetentionVault) -> None:
