@@ -48,6 +48,7 @@ from retention.restore_erasures import UndoneErasures
 from retention.restore_objects import ReturnedObjects
 from retention.restore_replay import Replay
 from retention.restore_report import RestoreReport
+from retention.restore_rights import end_pending
 from retention.restore_rows import shred_dead_rows
 from vault.ledger.anchor import NO_ANCHOR, Anchoring
 from vault.ledger.append import Ledger
@@ -156,6 +157,8 @@ class Restore:
         controller_ids = self._controllers()
         report.anchor = self.anchor()
         replayed = Replay(self.database, self.ledger).run()
+        with self.database.transaction() as connection:
+            end_pending(connection, now=self.database.now(connection))
         report.replayed, report.returned_campaigns = replayed.changed, replayed.campaigns
         report.unreadable_entries += replayed.unreadable
         for controller_id in controller_ids:

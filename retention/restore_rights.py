@@ -3,8 +3,9 @@
 Grants, freezes and suspensions are applied in the ledger's order like every other decision. An
 account that no row knows yet gets one when it was suspended, or its next token would be good.
 
-Not brought back: how many listens of a capped grant were used since, who was seen when, approvals
-under way and reviews: they are asked for again.
+Not brought back: how many listens of a capped grant were used since, who was seen when, reviews.
+Approvals and exports under way end (``end_pending``) and are asked for again: one that was used up
+since the backup would be good a second time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from sqlalchemy.engine import Connection
 
 from core.db import UtcMs
 from retention.restore_entry import Entry
-from vault.access_tables import accounts, freezes, grants
+from vault.access_tables import accounts, approvals, freezes, grants
+from vault.tables import exports
+
+
+def end_pending(connection: Connection, *, now: datetime) -> None:
+    """End what was asked for or agreed to: whether it was used since, no row of a backup tells."""
+    for table, over in ((approvals, ("used", "refused")), (exports, ("done",))):
+        connection.execute(
+            table.update()
+            .where(table.c.state.not_in(over), table.c.expires_at > now)
+            .values(expires_at=now)
+        )
 
 
 def _give(connection: Connection, entry: Entry) -> bool:

@@ -15,6 +15,7 @@ from retention.restore_rights import RIGHTS
 from tests.fakes.retention_vault import copy_rows, put_rows_back
 from tests.fakes.whole_vault import WholeVault, whole_vault
 from vault.access_tables import accounts, freezes, grants
+from vault.errors import ApprovalRequired
 from vault.freeze import FreezeRequest
 from vault.grants import GrantRequest
 
@@ -92,6 +93,32 @@ def test_an_account_that_no_row_knows_is_stopped_before_it_comes(vault: WholeVau
         connection.execute(accounts.delete())
     vault.service.restore.run()
     assert rows(database, accounts)[known["someone"]]["suspended_at"] is not None
+    vault.close()
+
+
+def test_an_approval_that_was_used_since_the_backup_is_not_good_again(vault: WholeVault) -> None:
+    service, admin = vault.service, vault.actor("admin")
+    request = GrantRequest(
+        account=vault.made.actor("dpo", subject="someone").id,
+        role="dpo",
+        campaign_ref="winter-sale",
+        purposes=("legal-claim",),
+        reason=REASON,
+    )
+    with pytest.raises(ApprovalRequired) as asked:
+        service.grants.give(admin, request)
+    approval_id = str(asked.value.facts["approval_id"])
+    service.approvals.decide(vault.actor("dpo"), approval_id, approve=True, reason=REASON)
+    old = copy_rows(service.ports.database)
+    given = service.grants.give(admin, request)
+    service.grants.revoke(vault.actor("dpo"), given.id)
+    while service.sequencer.run_once():
+        pass
+    put_rows_back(service.ports.database, old)
+    service.restore.run()
+    with pytest.raises(ApprovalRequired) as again:
+        service.grants.give(admin, request)
+    assert again.value.facts["approval_id"] != approval_id
     vault.close()
 
 
