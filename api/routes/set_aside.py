@@ -71,7 +71,7 @@ def listed(request: Request, *, actor: Actor = allow("dpo")) -> SetAsideList:
     responses=problems(*_DECIDES, body=True),
 )
 def release(
-    object_id: str, asked: DecisionBody, request: Request, actor: Actor = allow("dpo")
+    object_id: str, asked: DecisionBody, request: Request, actor: Actor = allow("dpo", step_up=True)
 ) -> SetAsideAnswer:
     """Make it a recording again: it is opened and verified, and gets a deposit entry in your name.
 
@@ -87,7 +87,7 @@ def release(
     responses=problems(*_DECIDES, "hold-in-force", "destruction-unconfirmed", body=True),
 )
 def erase(
-    object_id: str, asked: DecisionBody, request: Request, actor: Actor = allow("dpo")
+    object_id: str, asked: DecisionBody, request: Request, actor: Actor = allow("dpo", step_up=True)
 ) -> SetAsideAnswer:
     """Destroy the key that it is sealed under, if that is nobody else's, and delete it."""
     done = request.app.state.service.set_asides.erase(actor, object_id, asked.reason)

@@ -149,6 +149,9 @@ def test_a_stale_or_weak_log_in_is_sent_back_to_the_issuer(required: Room) -> No
     service = required.made.service
     strong = replace(service.settings, oidc_step_up_acr=("urn:hardware",))
     assert give(required, subject="max").status_code == 201
+    officer = {"subject": "olga", "role": "dpo", "campaign": "*", "purposes": ["legal-claim"]}
+    agree(required, give(required, **officer))
+    assert give(required, **officer).status_code == 201
     object.__setattr__(service, "settings", strong)
     try:
         refused = give(required, subject="max")
@@ -162,8 +165,10 @@ def test_a_stale_or_weak_log_in_is_sent_back_to_the_issuer(required: Room) -> No
             ("POST", "/v1/erasures/x/execution"),
             ("POST", "/v1/holds"),
             ("DELETE", "/v1/holds/x"),
+            ("POST", "/v1/set-aside/x/release"),
+            ("POST", "/v1/set-aside/x/erasure"),
         ):
-            answer = ask(required, method, path, "dpo", who="otto")
+            answer = ask(required, method, path, "dpo", who="olga")
             assert answer.status_code == 401, (path, answer.text)
         for method, path in (
             ("POST", f"/v1/campaigns/{CAMPAIGN}/deposit-keys"),
