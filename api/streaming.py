@@ -80,7 +80,7 @@ class AudioResponse(Response):
 
         A cut also drops what waits in the connection's buffer: a slow reader gets no byte more.
         """
-        gone = asyncio.create_task(_disconnected(receive))
+        gone = asyncio.create_task(disconnected(receive))
         try:
             await send(
                 {
@@ -149,6 +149,7 @@ def _cut_connection(scope: Scope) -> None:
         cut()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return once the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -192,7 +192,8 @@ class Exports:
             RecordingErased, RecordingNotFound, ListenDenied: it may not.
         """
         with self.database.transaction() as connection:
-            self._allowed(connection, actor, recording_id, purpose)
+            now_said = self.rights.as_said_newest(connection, actor)
+            self._allowed(connection, now_said, recording_id, purpose)
 
     def _planned(
         self, actor: Actor, wanted: WantedExport

@@ -164,6 +164,18 @@ class Rights:
         _check_token(row, standing)
         return True
 
+    def as_said_newest(self, connection: Connection, actor: Actor) -> Actor:
+        """Return the actor as its account's newest token says, for what goes on under an older."""
+        query = sa.select(accounts.c.roles, accounts.c.company, accounts.c.campaigns).where(
+            accounts.c.controller_id == actor.controller_id, accounts.c.actor_id == actor.id
+        )
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            return actor
+        roles, company, reach = row
+        covered = None if reach is None else frozenset(reach)
+        return replace(actor, roles=frozenset(roles), company=company, campaigns=covered)
+
     def frozen_campaigns(self, connection: Connection, controller_id: str) -> frozenset[str]:
         """Return the campaigns of a controller that are frozen."""
         query = sa.select(freezes.c.campaign_id).where(

@@ -19,7 +19,7 @@ from api.openapi_text import problems
 from api.schemas import Answer, Instant, Purpose, Reason, json_example
 from api.schemas import Request as Body
 from api.service import Service
-from api.streaming import STALLED_S
+from api.streaming import STALLED_S, disconnected
 from vault.access import Actor
 from vault.export import RECORDINGS_MAX, Exports, WantedExport
 from vault.export_rows import Export
@@ -212,18 +212,22 @@ class ExportResponse(PlainResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send every piece; a failure cuts the connection before the last chunk."""
-        del scope, receive
+        del scope
         whole = False
-        async with self._slots:
-            try:
-                await self._send_all(send)
-                whole = True
-            finally:
-                await to_thread.run_sync(lambda: self._opened.end(whole=whole))
-        # once that is in the ledger, the receiver may know that this was all
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        gone = asyncio.create_task(disconnected(receive))
+        try:
+            async with self._slots:
+                try:
+                    whole = await self._send_all(send, gone)
+                finally:
+                    await to_thread.run_sync(lambda: self._opened.end(whole=whole))
+        finally:
+            gone.cancel()
+        if whole:  # once that is in the ledger, the receiver may know that this was all
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> bool:
+        """Send every piece; False when the client went away, which a server does not say."""
         piece = await to_thread.run_sync(self._opened.next_piece)  # a failure here is an answer
         await send(
             {
@@ -236,8 +240,12 @@ class ExportResponse(PlainResponse):
             message: Message = {"type": "http.response.body", "body": piece, "more_body": True}
             async with asyncio.timeout(STALLED_S):
                 await send(message)
+            await asyncio.sleep(0)
+            if gone.done():
+                return False
             self._opened.delivered(len(piece))
             piece = await to_thread.run_sync(self._opened.next_piece)
+        return True
 
 
 def _shown(request: Request, row: Export) -> ExportAnswer:
