@@ -7,6 +7,7 @@ send a browser is never taken from a request, the ``Host`` field included.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Final
@@ -159,12 +160,11 @@ def logout(request: Request) -> Response:
     service = _service(request)
     secret = session_secret(request.headers)
     from_own_page(request.headers, service.settings.public_url, secret=secret, change=True)
-    try:
-        actor = _sessions(request).recognise(secret)
-        narrow(actor.controller_id, service.ports.vault.ledger_controller_id)
-        service.listen_accounts.end_browser_listens(actor)
-    except Unauthenticated:
-        pass  # it is over already
+    with suppress(Unauthenticated):  # a row that does not open speaks for nobody
+        actor = _sessions(request).whose(secret)  # whether or not the provider answers
+        if actor is not None:
+            narrow(actor.controller_id, service.ports.vault.ledger_controller_id)
+            service.listen_accounts.end_browser_listens(actor)
     _sessions(request).end(secret)
     provider = _sessions(request).provider
     where = provider.end_session_url(service.settings.public_url + HOME) if provider else ""

@@ -179,6 +179,17 @@ class BrowserSessions:
                 rows.touch(self.database, row.secret_sha256, now)
         return self.authenticator.actor(known.claims)
 
+    def whose(self, secret: str) -> Actor | None:
+        """Return whose session this is or was, without asking the issuer: enough to end things.
+
+        Raises:
+            Unauthenticated: its row does not open, or its controller is gone.
+        """
+        row = self._find(secret)
+        if row is None or row.kind != "session":
+            return None
+        return self.authenticator.actor(self._known(row, secret).claims)
+
     def end(self, secret: str) -> None:
         """End a session, here and at the provider as far as it listens; repeats are fine."""
         row = self._find(secret)

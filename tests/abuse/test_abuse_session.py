@@ -202,6 +202,21 @@ def test_a_log_out_tells_the_provider_to_forget_the_refresh_token(
     assert told["token"] in kept
 
 
+def test_a_log_out_ends_the_session_while_the_provider_is_down(
+    room: FalseRoom, visitor: Visitor
+) -> None:
+    log_in(room, visitor)
+    token = visitor.page_token()
+    cookie = f"{SESSION}={visitor.jar[SESSION]}"
+    due(room)
+    room.provider.down = True
+    answer = change(visitor, Origin=room.url, Oubliette_CSRF=token)
+    assert answer.status_code == 200
+    room.provider.down = False
+    again = httpx2.get(f"{room.url}/v1/recordings", headers={"Cookie": cookie}, timeout=20)
+    assert again.status_code == 401
+
+
 @pytest.mark.parametrize("where", ["/console", "/console/enter"])
 @pytest.mark.parametrize("name", ["lang", "recording", "error", "code"])
 def test_xss_through_an_address(room: FalseRoom, visitor: Visitor, where: str, name: str) -> None:
