@@ -5,8 +5,8 @@ a statement is its own transaction, and whether the connection is alive is asked
 PostgreSQL; SQLite has no round trips to save.
 
 The connection says for its whole life that it works for every controller (``core/scope.py``): only
-work that does may use it. Where no such connection can be made (a pooler that refuses the setting),
-nothing is lost: the caller uses a transaction.
+work that does may use it. Where no such connection can be made (a pooler that refuses or
+ignores the setting), nothing is lost: the caller uses a transaction.
 
 Does not protect against: a server that goes away during an insert; whether that took effect is then
 unknown, as for every commit.
@@ -87,10 +87,16 @@ class AloneConnection:
         options = f"{named.pop('options', '')} -c {scope.SETTING}={scope.EVERY}".strip()
         try:
             named = {"application_name": scope.PROGRAM, **named}
-            return self._driver.connect(*words, **named, options=options, autocommit=True)
+            raw = self._driver.connect(*words, **named, options=options, autocommit=True)
+            if raw.execute(f"SELECT current_setting('{scope.SETTING}', true)").fetchone() == (
+                scope.EVERY,
+            ):
+                return raw
+            raw.close()
         except self._driver.Error:
-            self._failed_s = time.monotonic()
-            return None
+            pass
+        self._failed_s = time.monotonic()
+        return None
 
     def _drop_if_broken(self) -> None:
         if self._raw.closed or self._raw.broken:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -285,3 +287,18 @@ def end_connections(database: Database) -> None:
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     database._alone._used_s = float("-inf")
+
+
+def test_a_pooler_that_ignores_the_scope_gets_no_connection_of_its_own(notes: Database) -> None:
+    if notes.is_sqlite:
+        pytest.skip("SQLite has no connection of its own")
+    alone = AloneConnection(notes.engine)
+    driver = alone._driver
+
+    def connect(*words: Any, options: str, **named: Any) -> Any:
+        del options
+        return driver.connect(*words, **named)
+
+    vars(alone)["_driver"] = SimpleNamespace(Error=driver.Error, connect=connect)
+    assert not alone.insert("INSERT INTO test_notes (id, at) VALUES (%s, %s)", [(1, 5)])
+    alone.close()
