@@ -170,8 +170,8 @@ class Approvals:
 
         Raises:
             ReasonRequired. ApprovalNotFound: not in the actor's scope.
-            ApprovalConflict: one's own request or account, another account than was named, decided
-                already, or expired.
+            ApprovalConflict: a machine's word, one's own request or account, another account than
+                was named, decided already, or expired.
         """
         said = check_reason(reason)
         self.ledger.prepare(actor.controller_id)
@@ -285,6 +285,8 @@ def _check_decider(actor: Actor, row: RowMapping, now: datetime) -> None:
         "own-request": row["requested_by"],
         "own-account": row["request"].get("account"),
     }
+    if actor.kind != "person":  # somebody's program is no second person
+        raise ApprovalConflict(approval_id=row["id"], reason="service")
     for reason, who in own.items():
         if who == actor.id:
             raise ApprovalConflict(approval_id=row["id"], reason=reason)

@@ -167,6 +167,15 @@ def test_an_approver_who_was_told_another_name(desk: RightsDesk) -> None:
     assert done.state == "approved"
 
 
+def test_a_machine_is_no_second_person(desk: RightsDesk) -> None:
+    """Whoever asks may hold the secret of a program that is an admin too."""
+    asked = pending(desk)
+    machine = replace(desk.person("robot", "admin", "dpo"), kind="service")
+    with pytest.raises(ApprovalConflict, match="service"):
+        desk.agree(asked, machine)
+    desk.agree(asked, desk.admin)
+
+
 def test_requests_of_others_are_for_supervisors_alone(desk: RightsDesk) -> None:
     approval = pending(desk)
     assert desk.approvals.list(desk.manager, "asked") == ()
