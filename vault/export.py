@@ -177,10 +177,11 @@ class Exports:
         with self.database.transaction() as connection:
             outcome = "delivered" if whole else "cut"
             self._record(connection, actor, row, outcome, bytes_sent=bytes_sent)
+            meanwhile = rows.find(connection, actor, row.id, lock=True).state
             rows.update(
                 connection,
                 row.id,
-                state="done" if whole else "planned",
+                state="done" if whole or meanwhile == "done" else "planned",
                 ended_at=self.database.now(connection),
                 bytes_sent=bytes_sent,
             )

@@ -287,6 +287,16 @@ def test_a_cut_export_may_be_begun_again_three_times_in_all(room: Room) -> None:
     assert not [one for one in threading.enumerate() if one.name == "export-seal"]
 
 
+def test_an_export_that_was_delivered_stays_so_when_an_earlier_sending_is_cut(room: Room) -> None:
+    service, actor = room.made.service, room.made.actor("quality-manager", **QM)
+    export_id = approved(room)
+    with for_all_controllers():
+        first, second = (service.exports.begin(actor, export_id) for _ in range(2))
+        service.exports.finish(actor, second.row, bytes_sent=9, whole=True)
+        service.exports.finish(actor, first.row, bytes_sent=1, whole=False)
+        assert service.exports.get(actor, export_id).state == "done"
+
+
 def test_a_receiver_who_went_away_was_not_delivered_to(room: Room) -> None:
     """A server takes what is sent to a closed connection without a word."""
     service, actor = room.made.service, room.made.actor("quality-manager", **QM)
