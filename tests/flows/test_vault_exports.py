@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import io
@@ -11,8 +10,6 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,20 +17,12 @@ import httpx2
 import pyrage
 import pytest
 import sqlalchemy as sa
-from starlette.types import Message
 
-from api.routes.exports import ExportResponse
 from core.scope import for_all_controllers
 from tests.fakes.age_opener import open_age
 from tests.fakes.listening_room import CAMPAIGN, Room, open_room, wav
 from tests.services import servers as real
-from vault.errors import (
-    ExportConflict,
-    ExportNotFound,
-    ListenDenied,
-    RecipientInvalid,
-    RecordingNotFound,
-)
+from vault.errors import ExportConflict, ExportNotFound, RecipientInvalid
 from vault.export_seal import SealedStream, check_recipient, recipient_fingerprint
 from vault.open_export import OpenExport
 from vault.tables import exports
@@ -285,55 +274,6 @@ def test_a_cut_export_may_be_begun_again_three_times_in_all(room: Room) -> None:
             service.exports.get(actor, "exp_" + "0" * 26)
     assert entries(room, export_id)[1:] == 3 * [("download", "started"), ("download", "cut")]
     assert not [one for one in threading.enumerate() if one.name == "export-seal"]
-
-
-def test_an_export_that_was_delivered_stays_so_when_an_earlier_sending_is_cut(room: Room) -> None:
-    service, actor = room.made.service, room.made.actor("quality-manager", **QM)
-    export_id = approved(room)
-    with for_all_controllers():
-        first, second = (service.exports.begin(actor, export_id) for _ in range(2))
-        service.exports.finish(actor, second.row, bytes_sent=9, whole=True)
-        service.exports.finish(actor, first.row, bytes_sent=1, whole=False)
-        assert service.exports.get(actor, export_id).state == "done"
-
-
-def test_a_receiver_who_went_away_was_not_delivered_to(room: Room) -> None:
-    """A server takes what is sent to a closed connection without a word."""
-    service, actor = room.made.service, room.made.actor("quality-manager", **QM)
-    export_id = approved(room)
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        assert message.get("more_body", True)
-
-    async def serve() -> None:
-        begun = service.exports.begin(actor, export_id)
-        opened = OpenExport(service.exports, actor, begun)
-        await ExportResponse(opened, asyncio.Semaphore())({}, receive, send)
-
-    with for_all_controllers():
-        asyncio.run(serve())
-        assert service.exports.get(actor, export_id).state == "planned"
-    assert entries(room, export_id)[-1] == ("download", "cut")
-
-
-def test_a_role_that_the_newest_token_lacks_ends_an_export_in_mid_stream(room: Room) -> None:
-    service = room.made.service
-    actor = replace(
-        room.made.actor("quality-manager", subject="leaver"), issued_at=datetime.now(UTC)
-    )
-    wanted = (actor, room.recording_id, "quality-control")
-    with for_all_controllers():
-        assert service.accounts.arrive(actor) is None
-        service.exports.check_still(*wanted)
-        later = actor.issued_at + timedelta(seconds=1) if actor.issued_at else None
-        for lesser in ({"roles": frozenset({"auditor"})}, {"campaigns": frozenset({"other"})}):
-            said = replace(actor, issued_at=later, **lesser)  # type: ignore[arg-type]
-            assert service.accounts.arrive(said) is None
-            with pytest.raises((ListenDenied, RecordingNotFound)):
-                service.exports.check_still(*wanted)
 
 
 def test_a_restriction_between_approval_and_fetch_withholds_it(room: Room) -> None:

@@ -1,0 +1,100 @@
+"""How an export ends: delivered, cut, or withheld in mid-stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pyrage
+import pytest
+from starlette.types import Message
+
+from api.routes.exports import ExportResponse
+from core.scope import for_all_controllers
+from tests.fakes.listening_room import Room, open_room, wav
+from vault.access import Actor
+from vault.errors import ListenDenied, RecordingNotFound
+from vault.export import WantedExport
+from vault.open_export import OpenExport
+
+RECEIVER: Final = str(pyrage.x25519.Identity.generate().to_public())
+REASON: Final = "Copy for the data subject of 2 March"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    with open_room(tmp_path_factory.mktemp("endings"), wav(30)) as found:
+        yield found
+
+
+@pytest.fixture
+def room(opened: Room) -> Iterator[Room]:
+    with for_all_controllers():
+        yield opened
+
+
+def manager(room: Room, **more: Any) -> Actor:
+    return room.made.actor("quality-manager", subject="quinn", **more)
+
+
+def approved(room: Room) -> str:
+    service = room.made.service
+    wanted = WantedExport((room.recording_id,), RECEIVER, "quality-control", REASON)
+    row = service.exports.plan(manager(room), wanted)
+    officer = room.made.actor("dpo", subject="otto")
+    service.approvals.decide(officer, row.approval_id or "", approve=True, reason=REASON)
+    return row.id
+
+
+def test_an_export_that_was_delivered_stays_so_when_an_earlier_sending_is_cut(room: Room) -> None:
+    exports, actor = room.made.service.exports, manager(room)
+    export_id = approved(room)
+    first, second = (exports.begin(actor, export_id) for _ in range(2))
+    exports.finish(actor, second.row, bytes_sent=9, whole=True)
+    exports.finish(actor, first.row, bytes_sent=1, whole=False)
+    assert exports.get(actor, export_id).state == "done"
+
+
+@pytest.mark.parametrize(("goes", "state"), [(True, "planned"), (False, "done")])
+def test_a_receiver_who_went_away_was_not_delivered_to(
+    room: Room, *, goes: bool, state: str
+) -> None:
+    """A server takes what is sent to a closed connection without a word."""
+    exports, actor = room.made.service.exports, manager(room)
+    export_id = approved(room)
+    last: list[bool] = []
+
+    async def receive() -> Message:
+        if not goes:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        last.append(not message.get("more_body", True))
+
+    async def serve() -> None:
+        sending = OpenExport(exports, actor, exports.begin(actor, export_id))
+        await ExportResponse(sending, asyncio.Semaphore())({}, receive, send)
+
+    asyncio.run(serve())
+    assert exports.get(actor, export_id).state == state
+    assert last[-1] is not goes
+
+
+def test_a_role_that_the_newest_token_lacks_ends_an_export_in_mid_stream(room: Room) -> None:
+    service, said_at = room.made.service, datetime.now(UTC)
+    actor = replace(manager(room), issued_at=said_at)
+    wanted = (actor, room.recording_id, "quality-control")
+    assert service.accounts.arrive(actor) is None
+    service.exports.check_still(*wanted)
+    lesser = replace(actor, issued_at=said_at + timedelta(seconds=1))
+    for newest in (
+        replace(lesser, roles=frozenset({"auditor"})),
+        replace(lesser, campaigns=frozenset({"other"})),
+    ):
+        assert service.accounts.arrive(newest) is None
+        with pytest.raises((ListenDenied, RecordingNotFound)):
+            service.exports.check_still(*wanted)
