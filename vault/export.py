@@ -151,10 +151,12 @@ class Exports:
             take_turns(connection, actor.controller_id)
             row = rows.find(connection, actor, export_id, lock=True)
             self._check_may_begin(connection, actor, row)
-            if row.attempts == 0:
+            again = row.attempts > 0
+            if not again:
                 self.approvals.use(connection, actor, row.approval_id or "")
             heard = [
-                self._allowed(connection, actor, one, row.purpose) for one in row.recording_ids
+                self._allowed(connection, actor, one, row.purpose, counted=again, begins=not again)
+                for one in row.recording_ids
             ]
             entry = self._record(connection, actor, row, "started", heard=heard)
             began = {
@@ -194,7 +196,7 @@ class Exports:
         """
         with self.database.transaction() as connection:
             now_said = self.rights.as_said_newest(connection, actor)
-            self._allowed(connection, now_said, recording_id, purpose)
+            self._allowed(connection, now_said, recording_id, purpose, counted=True)
 
     def _planned(
         self, actor: Actor, wanted: WantedExport
@@ -280,12 +282,23 @@ class Exports:
             raise ExportConflict(why="attempts", attempts_max=ATTEMPTS_MAX)
 
     def _allowed(
-        self, connection: Connection, actor: Actor, recording_id: str, purpose: str
+        self,
+        connection: Connection,
+        actor: Actor,
+        recording_id: str,
+        purpose: str,
+        *,
+        counted: bool = False,
+        begins: bool = False,
     ) -> Heard:
+        """Return a recording that may leave; of one that ``begins`` to, a grant's cap counts it."""
         heard = listen_store.find_heard(connection, actor.controller_id, recording_id, lock=True)
         if heard is None or not actor.covers(heard.campaign_slug):
             raise RecordingNotFound
-        self.rights.permit(connection, actor, scene_of(connection, self.gate, heard), purpose)
+        scene = scene_of(connection, self.gate, heard)
+        permit = self.rights.permit(connection, actor, scene, purpose, counted=counted)
+        if begins:
+            self.rights.count_listen(connection, permit)
         return heard
 
     def _record(

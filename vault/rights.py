@@ -125,13 +125,31 @@ class Rights:
             suspended=suspended_at is not None,
         )
 
-    def permit(self, connection: Connection, actor: Actor, scene: Scene, purpose: str) -> Permit:
+    def permit(
+        self,
+        connection: Connection,
+        actor: Actor,
+        scene: Scene,
+        purpose: str,
+        *,
+        counted: bool = False,
+    ) -> Permit:
         """Decide a listen or an export in the transaction that records it.
+
+        Args:
+            connection: the open transaction.
+            actor: who asks.
+            scene: what for.
+            purpose: why.
+            counted: it was counted against its grant's cap when it began: the cap is not asked.
 
         Raises:
             ListenDenied: see ``vault.access.check_listen``.
         """
         standing = self.standing(connection, actor, campaign_id=scene.campaign_id, lock=True)
+        if counted and standing.grants is not None:
+            uncapped = tuple(replace(one, listens_max=None) for one in standing.grants)
+            standing = replace(standing, grants=uncapped)
         return check_listen(actor, scene, purpose, standing)
 
     def count_listen(self, connection: Connection, permit: Permit) -> None:

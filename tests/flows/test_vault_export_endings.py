@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import pyrage
 import pytest
@@ -14,11 +14,13 @@ from starlette.types import Message
 
 from api.routes.exports import ExportResponse
 from core.scope import for_all_controllers
-from tests.fakes.listening_room import Room, open_room, wav
+from tests.fakes.listening_room import CAMPAIGN, Room, open_room, wav
 from vault.access import Actor
 from vault.errors import ListenDenied, RecordingNotFound
-from vault.export import WantedExport
+from vault.export import Exports, WantedExport
+from vault.grants import GrantRequest
 from vault.open_export import OpenExport
+from vault.rights import Rights
 
 RECEIVER: Final = str(pyrage.x25519.Identity.generate().to_public())
 REASON: Final = "Copy for the data subject of 2 March"
@@ -36,14 +38,14 @@ def room(opened: Room) -> Iterator[Room]:
         yield opened
 
 
-def manager(room: Room, **more: Any) -> Actor:
-    return room.made.actor("quality-manager", subject="quinn", **more)
+def manager(room: Room) -> Actor:
+    return room.made.actor("quality-manager", subject="quinn")
 
 
-def approved(room: Room) -> str:
+def approved(room: Room, exports: Exports | None = None) -> str:
     service = room.made.service
     wanted = WantedExport((room.recording_id,), RECEIVER, "quality-control", REASON)
-    row = service.exports.plan(manager(room), wanted)
+    row = (exports or service.exports).plan(manager(room), wanted)
     officer = room.made.actor("dpo", subject="otto")
     service.approvals.decide(officer, row.approval_id or "", approve=True, reason=REASON)
     return row.id
@@ -86,7 +88,8 @@ def test_a_receiver_who_went_away_was_not_delivered_to(
 
 def test_a_role_that_the_newest_token_lacks_ends_an_export_in_mid_stream(room: Room) -> None:
     service, said_at = room.made.service, datetime.now(UTC)
-    actor = replace(manager(room), issued_at=said_at)
+    leaver = room.made.actor("quality-manager", subject="leaver")
+    actor = replace(leaver, issued_at=said_at)
     wanted = (actor, room.recording_id, "quality-control")
     assert service.accounts.arrive(actor) is None
     service.exports.check_still(*wanted)
@@ -98,3 +101,26 @@ def test_a_role_that_the_newest_token_lacks_ends_an_export_in_mid_stream(room: R
         assert service.accounts.arrive(newest) is None
         with pytest.raises((ListenDenied, RecordingNotFound)):
             service.exports.check_still(*wanted)
+
+
+def test_what_leaves_counts_against_the_cap_of_a_grant_once(room: Room) -> None:
+    service, actor = room.made.service, manager(room)
+    exports = replace(service.exports, rights=Rights(service.ports.database, required=True))
+    asked = GrantRequest(
+        account=actor.id,
+        role="quality-manager",
+        campaign_ref=CAMPAIGN,
+        purposes=("quality-control",),
+        reason=REASON,
+        company=actor.company,
+        listens_max=1,
+    )
+    service.grants.give(room.made.actor("admin", subject="ada"), asked)
+    first, second = approved(room, exports), approved(room, exports)
+    for _ in range(2):  # cut and begun again: counted once
+        exports.begin(actor, first)
+        exports.check_still(actor, room.recording_id, "quality-control")
+    with pytest.raises(ListenDenied, match="grant-used-up"):
+        exports.begin(actor, second)
+    with pytest.raises(ListenDenied, match="grant-used-up"):
+        approved(room, exports)
