@@ -4,8 +4,8 @@ Grants, freezes and suspensions are applied in the ledger's order like every oth
 account that no row knows yet gets one when it was suspended, or its next token would be good.
 
 Not brought back: how many listens of a capped grant were used since, who was seen when, reviews.
-Approvals and exports under way end (``end_pending``) and are asked for again: one that was used up
-since the backup would be good a second time.
+Approvals and exports under way, and browser sessions, end (``end_pending``) and are asked for
+again: one that was used up since the backup would be good a second time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from core.db import UtcMs
+from core.db import UtcMs, metadata
 from retention.restore_entry import Entry
 from vault.access_tables import accounts, approvals, freezes, grants
 from vault.tables import exports
 
 
 def end_pending(connection: Connection, *, now: datetime) -> None:
-    """End what was asked for or agreed to: whether it was used since, no row of a backup tells."""
+    """End what was agreed to and who was logged in: what became of it since, no row tells.
+
+    Sessions are a table of ``api``'s, which is not there where only a part of the program runs.
+    """
+    logged_in = metadata.tables.get("browser_sessions")
+    if logged_in is not None:
+        connection.execute(logged_in.delete())
     for table, over in ((approvals, ("used", "refused")), (exports, ("done",))):
         connection.execute(
             table.update()

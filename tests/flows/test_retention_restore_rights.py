@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from api.errors import Unauthenticated
 from core.db import Database
 from retention import restore_replay
 from retention.restore_rights import RIGHTS
+from tests.composition import CONTROLLER
 from tests.fakes.retention_vault import copy_rows, put_rows_back
 from tests.fakes.whole_vault import WholeVault, whole_vault
 from vault.access_tables import accounts, freezes, grants
@@ -119,6 +121,21 @@ def test_an_approval_that_was_used_since_the_backup_is_not_good_again(vault: Who
     with pytest.raises(ApprovalRequired) as again:
         service.grants.give(admin, request)
     assert again.value.facts["approval_id"] != approval_id
+    vault.close()
+
+
+def test_a_session_that_was_ended_since_the_backup_does_not_come_back(vault: WholeVault) -> None:
+    service = vault.service
+    sessions = service.browser_sessions
+    claims = {"sub": "quinn", "roles": ["quality-manager"], "controller": CONTROLLER}
+    secret = sessions.enter(sessions.offer(claims), previous="").secret
+    old = copy_rows(service.ports.database)
+    sessions.end(secret)
+    put_rows_back(service.ports.database, old)
+    assert sessions.recognise(secret).subject == "quinn"
+    service.restore.run()
+    with pytest.raises(Unauthenticated):
+        sessions.recognise(secret)
     vault.close()
 
 
