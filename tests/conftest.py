@@ -283,6 +283,12 @@ def promtool() -> str:
 
 
 @pytest.fixture(scope="session")
+def age() -> str:
+    """Return the age program, which opens exports."""
+    return need(lambda: real.require("age"))
+
+
+@pytest.fixture(scope="session")
 def curl() -> str:
     """Return the path of the curl program."""
     return need(lambda: real.require("curl"))

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from core.scope import for_all_controllers
 from tests.fakes.age_opener import open_age
 from tests.fakes.listening_room import CAMPAIGN, Room, open_room, wav
-from tests.services import servers as real
 from vault.errors import ExportConflict, ExportNotFound, RecipientInvalid
 from vault.export_seal import SealedStream, check_recipient, recipient_fingerprint
 from vault.open_export import OpenExport
@@ -144,11 +143,8 @@ def test_an_export_is_planned_approved_fetched_and_opened_by_its_receiver(room: 
     assert (again.status_code, again.json()["why"]) == (409, "done")
 
 
-def test_the_age_program_opens_it_too(room: Room, tmp_path: Path) -> None:
-    try:
-        age = real.require("age")
-    except real.MissingError:
-        pytest.skip("age is not installed")
+@pytest.mark.needs_age
+def test_the_age_program_opens_it_too(room: Room, age: str, tmp_path: Path) -> None:
     sealed, key, out = tmp_path / "x.age", tmp_path / "key", tmp_path / "x.tar"
     sealed.write_bytes(fetch(room, approved(room)).content)
     key.write_text(str(IDENTITY))
