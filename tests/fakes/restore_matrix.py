@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -25,14 +24,8 @@ from retention.target import Target
 from tests import evidence, format_opener
 from tests.fakes.leases import lapse
 from tests.fakes.object_store import MemoryStore
-from tests.fakes.retention_vault import (
-    NUMBER,
-    RetentionVault,
-    build,
-    call,
-    copy_rows,
-    put_rows_back,
-)
+from tests.fakes.postgresql_days import Cluster
+from tests.fakes.retention_vault import NUMBER, RetentionVault, build, call
 from tests.fakes.vault_stack import LEDGER_ID
 from vault.controller_entry import record_controllers
 
@@ -49,7 +42,6 @@ def objects(vault: RetentionVault) -> dict[str, bytes]:
 class Copy:
     """One moment of a vault, part by part."""
 
-    database: dict[str, Any]
     files: dict[str, bytes]
     objects: dict[str, bytes]
     blobs: Path
@@ -67,11 +59,13 @@ class Matrix:
     survivors: dict[str, str]
     erased: tuple[str, ...]
     object_keys: dict[str, str]
+    cluster: Cluster | None = None
 
-    def put_back(self, old_parts: frozenset[str]) -> RetentionVault:
+    def put_back(self, old_parts: frozenset[str]) -> tuple[RetentionVault, bool]:
+        """Put parts back; tell also whether database and log together are a database at all."""
         root = self.vault.stack.root
         chosen = {part: self.old if part in old_parts else self.new for part in PARTS}
-        self._put_database_back(chosen)
+        whole = self._put_database_back(chosen)
         for kept, wanted in (
             (objects(self.vault), chosen["objects"].objects),
             (self._files(), chosen["ledger"].ledger),
@@ -82,21 +76,21 @@ class Matrix:
         for name in ("epochs", "epochs-2"):
             shutil.rmtree(root / name)
             shutil.copytree(self.keys / name, root / name)
-        if sound(self.vault.database):
+        if whole:
             lapse(self.vault.database)
-        return self.vault.restarted()
+        return self.vault.restarted(), whole
 
-    def _put_database_back(self, chosen: dict[str, Copy]) -> None:
+    def _put_database_back(self, chosen: dict[str, Copy]) -> bool:
         database = self.vault.database
-        if not database.is_sqlite:
-            rolled = {chosen["database"] is self.old, chosen["wal"] is self.old} == {True}
-            put_rows_back(database, (self.old if rolled else self.new).database)
-            return
-        path = Path(str(database.engine.url.database))
         database.close()
+        if self.cluster is not None:
+            days = {one: "old" if chosen[one] is self.old else "new" for one in ("database", "wal")}
+            return self.cluster.put_back(data=days["database"], wal=days["wal"])
+        path = Path(str(database.engine.url.database))
         path.with_name(path.name + "-shm").unlink(missing_ok=True)
         path.write_bytes(chosen["database"].files["data"])
         path.with_name(path.name + "-wal").write_bytes(chosen["wal"].files["wal"])
+        return sound(database)
 
     def _files(self) -> dict[str, bytes]:
         assert isinstance(self.vault.files, MemoryStore)
@@ -109,13 +103,16 @@ def swap_folder(source: Path, root: Path) -> None:
         shutil.copytree(source / name, root / name)
 
 
-def copy_of(vault: RetentionVault, folder: Path) -> Copy:
+def copy_of(vault: RetentionVault, folder: Path, cluster: Cluster | None = None) -> Copy:
     vault.sequencer.run_once()
     for name in ("blobs", "blobs-2"):
         shutil.copytree(vault.stack.root / name, folder / name)
     assert isinstance(vault.files, MemoryStore)
-    rows, files = copy_rows(vault.database), files_of(vault.database)
-    return Copy(rows, files, dict(objects(vault)), folder, dict(vault.files.objects))
+    files = files_of(vault.database)
+    if cluster is not None:
+        vault.database.close()
+        cluster.keep(folder.name)
+    return Copy(files, dict(objects(vault)), folder, dict(vault.files.objects))
 
 
 def files_of(database: Database) -> dict[str, bytes]:
@@ -132,9 +129,7 @@ def files_of(database: Database) -> dict[str, bytes]:
 
 
 def sound(database: Database) -> bool:
-    """Tell whether what was put together is a database at all."""
-    if not database.is_sqlite:
-        return True
+    """Tell whether SQLite takes what was put together for a whole database."""
     try:
         with database.engine.connect() as connection:
             verdict: str = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
@@ -143,13 +138,13 @@ def sound(database: Database) -> bool:
         return False
 
 
-def make(database: Database, root: Path) -> Matrix:
+def make(database: Database, root: Path, cluster: Cluster | None = None) -> Matrix:
     """Make two survivors and three erased ones, from before and after the old copy."""
     vault = build(database, root)
     record_controllers(vault.database, vault.stack.ledger)
     early = vault.deposit(body=BODIES["early"], number="+33699887766")
     gone_early, by_person = vault.deposit(), vault.deposit(number=NUMBER)
-    old = copy_of(vault, root / "old")
+    old = copy_of(vault, root / "old", cluster)
     late = vault.deposit(body=BODIES["late"], number="+33699887766")
     gone_late = vault.deposit(number="+33611111111")
     keys = {one: vault.stack.recording(one).object_key for one in (early, late)}
@@ -157,10 +152,12 @@ def make(database: Database, root: Path) -> Matrix:
     keys |= {one: vault.stack.recording(one).object_key for one in erased}
     vault.erase_all(Target.person(NUMBER))
     vault.erase_all(Target.recording(gone_late))
-    new = copy_of(vault, root / "new")
+    new = copy_of(vault, root / "new", cluster)
     for name in ("epochs", "epochs-2"):
         shutil.copytree(root / name, root / "keys" / name)
-    return Matrix(vault, old, new, root / "keys", {"early": early, "late": late}, erased, keys)
+    return Matrix(
+        vault, old, new, root / "keys", {"early": early, "late": late}, erased, keys, cluster
+    )
 
 
 def stranger_opens(matrix: Matrix, recording_id: str) -> bool:
@@ -198,7 +195,7 @@ def is_new(database: Database, old_parts: frozenset[str]) -> bool:
     """Tell whether the database that was put back knows everything."""
     if database.is_sqlite:
         return not {"database", "wal"} & old_parts
-    return not {"database", "wal"} <= old_parts
+    return "wal" not in old_parts  # old data are rolled forward
 
 
 def expected(name: str, old_parts: frozenset[str], *, has_new_rows: bool) -> bool:
@@ -210,15 +207,14 @@ def expected(name: str, old_parts: frozenset[str], *, has_new_rows: bool) -> boo
 
 def check(matrix: Matrix, old_parts: frozenset[str]) -> str:
     """Put parts back, bring them together, and look at every recording; returns how."""
-    again = matrix.put_back(old_parts)
+    again, whole = matrix.put_back(old_parts)
     cliff = "blobs" in old_parts
     said = "+".join(sorted(old_parts)) or "nothing old"
     for one in matrix.erased:
         evidence.dead(f"by a stranger, {said}", opened=stranger_opens(matrix, one))
     for one in matrix.survivors.values():
         assert stranger_opens(matrix, one) is not cliff
-    whole = sound(again.database)
-    run = again.restore.run if whole else emptied(again).run
+    run = again.restore.run if whole else emptied(matrix, again).run
     if cliff:
         with pytest.raises(RestoreRefused):
             run()
@@ -236,17 +232,24 @@ def check(matrix: Matrix, old_parts: frozenset[str]) -> str:
     return "restored" if whole else "rebuilt"
 
 
-def emptied(vault: RetentionVault) -> CatalogueRebuild:
+def emptied(matrix: Matrix, again: RetentionVault) -> CatalogueRebuild:
     """Give a mixture up for an empty database, as an operator does, and begin a rebuild."""
-    database = vault.database
-    path = Path(str(database.engine.url.database))
-    with pytest.raises(RestoreRefused) as caught:
-        vault.restore.run()
-    assert caught.value.facts["why"] == "database-damaged"
-    database.close()
-    for name in ("", "-wal", "-shm"):
-        path.with_name(path.name + name).unlink(missing_ok=True)
+    database = again.database
+    if matrix.cluster is not None:
+        assert matrix.cluster.put_back(data="empty", wal="empty")
+    else:
+        _give_files_up(again)
     with database.transaction() as connection:
         metadata.create_all(connection)
-        restore_stop.place(database, vault.stack.clock, connection, LEDGER_ID)
-    return CatalogueRebuild(vault.restore)
+        restore_stop.place(database, again.stack.clock, connection, LEDGER_ID)
+    return CatalogueRebuild(again.restore)
+
+
+def _give_files_up(again: RetentionVault) -> None:
+    with pytest.raises(RestoreRefused) as caught:
+        again.restore.run()
+    assert caught.value.facts["why"] == "database-damaged"
+    again.database.close()
+    path = Path(str(again.database.engine.url.database))
+    for name in ("", "-wal", "-shm"):
+        path.with_name(path.name + name).unlink(missing_ok=True)

@@ -109,7 +109,7 @@ class Servers:
         for program in ("espeak-ng", "sox", "ffmpeg"):
             require(program)
         out = self.folder / "audio"
-        _run([str(HERE / "make-audio.sh"), str(out), *map(str, seconds)])
+        run_script([str(HERE / "make-audio.sh"), str(out), *map(str, seconds)])
         return out
 
     def helm(self) -> Path:
@@ -119,7 +119,7 @@ class Servers:
             return Path(found)
         folder = Path(sys.prefix) / "share" / "helm"
         try:
-            _run([str(HERE / "get-helm.sh"), str(folder)], {"PYTHON": sys.executable})
+            run_script([str(HERE / "get-helm.sh"), str(folder)], {"PYTHON": sys.executable})
         except RuntimeError as err:
             raise MissingError("helm") from err
         return folder / "helm"
@@ -136,7 +136,7 @@ class Servers:
         """Stop what was started, newest first, and drop the folder."""
         for command in reversed(self._stops):
             with contextlib.suppress(RuntimeError):
-                _run(command)
+                run_script(command)
         self._stops.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -144,7 +144,7 @@ class Servers:
         name = Path(script).stem
         folder = self.folder / name
         path = str(HERE / script)
-        output = _run([path, "start", str(folder)], settings)
+        output = run_script([path, "start", str(folder)], settings)
         self._stops.append([path, "stop", str(folder)])
         self._watch(path, folder)
         words = [shlex.split(line)[1] for line in output.splitlines() if line.startswith("export ")]
@@ -223,14 +223,14 @@ def make_certificate(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     authority = ["-x509", "-days", "2", "-subj", "/CN=test authority", "-out", "ca.pem"]
-    _run([*new, *authority, "-keyout", "ca.key"], folder=folder)
-    _run(
+    run_script([*new, *authority, "-keyout", "ca.key"], folder=folder)
+    run_script(
         [*new, "-subj", "/CN=127.0.0.1", "-out", "server.csr", "-keyout", "server.key"],
         folder=folder,
     )
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
     signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
-    _run(
+    run_script(
         [
             "openssl",
             "x509",
@@ -250,7 +250,7 @@ def make_certificate(folder: Path) -> Path:
     return folder / "server.pem"
 
 
-def _run(
+def run_script(
     command: list[str], settings: dict[str, str] | None = None, *, folder: Path | None = None
 ) -> str:
     done = subprocess.run(
