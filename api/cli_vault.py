@@ -244,5 +244,5 @@ def _welcome(settings: Settings, made: dict[str, Any]) -> list[str]:
         *lines,
         "start it:            oubliette serve",
         "a token as admin:    oubliette token --role admin --subject you",
-        "a token as officer:  oubliette token --role dpo --subject you",
+        "a token as officer:  oubliette token --role dpo --subject somebody-else",
     ]
