@@ -151,7 +151,12 @@ def test_nginx_reads_it(nginx: str, tmp_path: Path) -> None:
     text = FRONT.read_text().replace("/etc/nginx/tls", str(tmp_path))
     text = text.replace("http://service:", "http://127.0.0.1:")
     file = tmp_path / "nginx.conf"
-    file.write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\n{text}\n}}\n")
+    # what the machine's nginx would write where only root may
+    paths = f"access_log {tmp_path}/access.log;\n" + "".join(
+        f"{name}_temp_path {tmp_path}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    file.write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\n{paths}{text}\n}}\n")
     done = subprocess.run(
         [nginx, "-t", "-c", file, "-p", tmp_path, "-e", tmp_path / "error.log"],
         capture_output=True,

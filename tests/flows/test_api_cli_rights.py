@@ -52,7 +52,8 @@ def test_a_grant_from_its_first_day_to_its_last(run: Run) -> None:
     assert "own-grant" in run(*confirm, code=1).stderr
     assert parsed(run(*confirm, "--json", who="eve"))["confirmed_at"]
     assert parsed(run("grant", "revoke", given["id"], "--json"))["state"] == "revoked"
-    assert run("grant", "list", "--state", "in-force").stdout.strip() == "none"
+    mine = ("grant", "list", "--account", given["account"])
+    assert run(*mine, "--state", "in-force").stdout.strip() == "none"
     run("grant", "revoke", "grt_00000000000000000000000000", code=5)
     run(*words, "--account", "act_00000000000000000000000000", code=2)
 
