@@ -10,7 +10,7 @@
 #   make chart-tools  checkov and kubernetes-validate, for `make prove`'s look at the Helm chart
 #   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
-PYTEST ?= .venv/bin/python -m pytest -p no:randomly --numprocesses auto --maxprocesses 4 --dist loadscope
+PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

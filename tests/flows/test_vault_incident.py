@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,29 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Houses]:
             house.campaign("winter")
             house.campaign("spring")
         yield opened
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Four calls that mallory heard, the first of them heard by somebody else too."""
+
+    houses: Houses
+    recording_ids: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def touched(houses: Houses) -> Touched:
+    ours = houses.ours
+    heard = (
+        spoken(ours, "winter", "a-1", "+33 1 99 00 12 34"),
+        spoken(ours, "winter", "a-2", "0199001234"),  # the same person, spelt otherwise
+        spoken(ours, "spring", "a-3", "+33199005678"),
+        spoken(ours, "spring", "a-4", ""),
+    )
+    for recording_id in heard:
+        hear(ours, recording_id, subject="mallory")
+    hear(ours, heard[0], subject="somebody-else")
+    return Touched(houses, frozenset(heard))
 
 
 def now(houses: Houses) -> datetime:
@@ -70,15 +94,8 @@ def window(houses: Houses, *, before: timedelta = HOUR, after: timedelta = HOUR)
     return {"from": to_text(now(houses) - before), "to": to_text(now(houses) + after)}
 
 
-def test_a_report_counts_recordings_people_seconds_and_campaigns(houses: Houses) -> None:
-    ours = houses.ours
-    first = spoken(ours, "winter", "a-1", "+33 1 99 00 12 34")
-    again = spoken(ours, "winter", "a-2", "0199001234")  # the same person, spelt otherwise
-    other = spoken(ours, "spring", "a-3", "+33199005678")
-    silent = spoken(ours, "spring", "a-4", "")
-    for recording_id in (first, again, other, silent):
-        hear(ours, recording_id, subject="mallory")
-    hear(ours, first, subject="somebody-else")
+def test_a_report_counts_recordings_people_seconds_and_campaigns(touched: Touched) -> None:
+    houses, ours = touched.houses, touched.houses.ours
     found = ask(ours, subject="acme-mallory", **window(houses)).json
     counts = found["counts"]
     assert counts["recordings"] == counts["listens"] == 4
@@ -86,7 +103,7 @@ def test_a_report_counts_recordings_people_seconds_and_campaigns(houses: Houses)
     assert counts["recordings_without_person"] == 1
     assert counts["campaigns"] == 2
     assert counts["delivered_s"] == pytest.approx(4.0, abs=0.1)
-    assert {one["recording_id"] for one in found["recordings"]} == {first, again, other, silent}
+    assert {one["recording_id"] for one in found["recordings"]} == touched.recording_ids
     assert all("play" in one["acts"] for one in found["recordings"])
     assert all("listen-granted" in one["acts"] for one in found["recordings"])
     assert "199001234" not in str(found)  # nobody heard is named
@@ -94,7 +111,8 @@ def test_a_report_counts_recordings_people_seconds_and_campaigns(houses: Houses)
     assert by_id["counts"] == counts
 
 
-def test_only_what_lies_between_the_two_instants_is_in_it(houses: Houses) -> None:
+def test_only_what_lies_between_the_two_instants_is_in_it(touched: Touched) -> None:
+    houses = touched.houses
     before = ask(
         houses.ours,
         subject="acme-mallory",
@@ -114,7 +132,8 @@ def test_a_ticket_that_was_alive_then_is_in_it_although_it_was_given_before(hous
     assert ask(ours, subject="acme-eve", **much_later).json["counts"]["listens"] == 0
 
 
-def test_a_report_is_in_the_ledger_with_counts_and_no_name(houses: Houses) -> None:
+def test_a_report_is_in_the_ledger_with_counts_and_no_name(touched: Touched) -> None:
+    houses = touched.houses
     found = ask(houses.ours, subject="acme-mallory", **window(houses)).json
     event = houses.made.service.ledger.open_event(found["entry_id"])
     assert event["type"] == "incident-reported"
@@ -131,7 +150,8 @@ def test_another_houses_account_and_a_made_up_one_look_alike(houses: Houses) -> 
         assert one.json["counts"]["listens"] == one.json["counts"]["recordings"] == 0
 
 
-def test_csv_has_a_line_a_listen_and_no_formula(houses: Houses) -> None:
+def test_csv_has_a_line_a_listen_and_no_formula(touched: Touched) -> None:
+    houses = touched.houses
     ours = houses.ours
     answer = ask(ours, subject="acme-mallory", form="csv", **window(houses))
     assert answer.headers["content-type"].startswith("text/csv")
@@ -164,7 +184,8 @@ def test_who_answers_for_nobodys_data_gets_no_report(houses: Houses, role: str) 
     assert answer.status == 403
 
 
-def test_an_officer_of_one_campaign_sees_what_was_touched_there(houses: Houses) -> None:
+def test_an_officer_of_one_campaign_sees_what_was_touched_there(touched: Touched) -> None:
+    houses = touched.houses
     headers = houses.made.headers(
         "dpo", subject="acme-narrow", controller="acme", campaigns=("winter",)
     )

@@ -30,6 +30,7 @@ def facts_of(kit: LedgerKit, *, names: bool = False) -> dict[str, Any]:
     """Return the facts of a recording's file, two listens and a refusal, all sequenced."""
     event = kit.listen("un motif\nsur deux lignes")
     [granted] = kit.append(event)
+    kit.sequencer.run_once()  # entries of one millisecond are numbered in any order
     kit.clock.advance(1)
     closed = kit.event(
         "listen-closed",
