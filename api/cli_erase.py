@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from api.cli_http import Remote, remote
-from api.cli_output import REFUSED, TRY_AGAIN, USAGE, AsJson, fail, show, told_in_private
+from api.cli_output import REFUSED, TRY_AGAIN, USAGE, AsJson, fail, only_one, show, told_in_private
 
 erase_app = typer.Typer(help="Plan, execute and certify erasures (DPO).", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds and restrictions (DPO).", no_args_is_help=True)
@@ -120,13 +120,11 @@ def place(
 ) -> None:
     """Protect recordings from expiry and erasure; a restriction stops listening too."""
     named = {"recording": recording, "person": number, "campaign": campaign}
-    scopes = [scope for scope, value in named.items() if value] + (["vault"] if vault_wide else [])
-    if len(scopes) != 1:
-        fail("give exactly one of --recording, --number, --campaign, --vault", USAGE)
-    wanted: dict[str, Any] = {"kind": kind, "scope": scopes[0], "reason": reason}
+    scope = only_one({**named, "vault": vault_wide}, "--recording, --number, --campaign, --vault")
+    wanted: dict[str, Any] = {"kind": kind, "scope": scope, "reason": reason}
     member = {"recording": "recording_id", "person": "number", "campaign": "campaign"}
-    if scopes[0] in member:
-        wanted[member[scopes[0]]] = named[scopes[0]]
+    if scope in member:
+        wanted[member[scope]] = named[scope]
     if review_on:
         wanted["review_on"] = review_on
     with remote() as vault:
@@ -160,9 +158,8 @@ def lift(
 
 
 def _target(recording: str, list_file: Path | None, number: str, campaign: str) -> dict[str, Any]:
-    given = [one for one in (recording, list_file, number, campaign) if one]
-    if len(given) != 1:
-        fail("give exactly one of --recording, --list, --number, --campaign", USAGE)
+    named = {"recording": recording, "list": list_file, "person": number, "campaign": campaign}
+    only_one(named, "--recording, --list, --number, --campaign")
     if recording:
         return {"kind": "recording", "recording_id": recording}
     if list_file is not None:

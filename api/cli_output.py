@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Final, NoReturn
@@ -23,6 +23,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -106,6 +107,26 @@ def progress_bar() -> Progress:
         disable=not sys.stderr.isatty(),
         transient=False,
     )
+
+
+def by_part(bar: Progress) -> Callable[[str, int], None]:
+    """Make a listener that shows one line of progress for each part of the work."""
+    tasks: dict[str, TaskID] = {}
+
+    def tell(part: str, done: int) -> None:
+        if part not in tasks:
+            tasks[part] = bar.add_task(part, total=None)
+        bar.update(tasks[part], completed=done)
+
+    return tell
+
+
+def only_one(named: Mapping[str, object], options: str) -> str:
+    """Return which of several options was given; wrong usage unless it is exactly one."""
+    given = [name for name, value in named.items() if value]
+    if len(given) != 1:
+        fail(f"give exactly one of {options}", USAGE)
+    return given[0]
 
 
 def _lines(answer: Any) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from api.cli_http import remote
-from api.cli_output import USAGE, AsJson, ending_well, fail, progress_bar, show
+from api.cli_output import USAGE, AsJson, by_part, ending_well, fail, progress_bar, show
 from api.settings import Settings, load_settings
 from core import ids
 from core.clock import to_text
@@ -47,7 +45,7 @@ def backup(
 ) -> None:
     """Copy database and ledger, in one state and never a key, with a signed manifest."""
     with ending_well(), progress_bar() as bar:
-        operate, settings, tell = _operate(), _settings(), _parts(bar)
+        operate, settings, tell = _operate(), _settings(), by_part(bar)
         if check:
             facts = operate.verify_backup(settings, place, tell, name=name, key=key)
         else:
@@ -65,7 +63,7 @@ def restore(
 ) -> None:
     """After an old database was put back: the erased stay dead, the living come back."""
     with ending_well(), progress_bar() as bar:
-        report = _operate().restore(_settings(), _parts(bar), place=place, name=name)
+        report = _operate().restore(_settings(), by_part(bar), place=place, name=name)
     show(report, as_json=as_json, lines=_restored(report))
 
 
@@ -85,7 +83,7 @@ def rebuild(
     names = dict(_named(one) for one in controller or [])
     with ending_well(), progress_bar() as bar:
         report = _operate().rebuild(
-            _settings(), _parts(bar), names=names, without=frozenset(without or [])
+            _settings(), by_part(bar), names=names, without=frozenset(without or [])
         )
     show(report, as_json=as_json, lines=_rebuilt(report))
 
@@ -185,15 +183,3 @@ def _operate() -> ModuleType:
     from api import operate_restore  # noqa: PLC0415 - heavy to import
 
     return operate_restore
-
-
-def _parts(bar: Progress) -> Callable[[str, int], None]:
-    """Make a listener that shows one line of progress for each part of the work."""
-    tasks: dict[str, Any] = {}
-
-    def tell(part: str, done: int) -> None:
-        if part not in tasks:
-            tasks[part] = bar.add_task(part, total=None)
-        bar.update(tasks[part], completed=done)
-
-    return tell

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from api.cli_http import remote
-from api.cli_output import USAGE, AsJson, fail, show, told_in_private
+from api.cli_output import AsJson, only_one, show, told_in_private
 
 grant_app = typer.Typer(help="Rights of accounts, with a window (admin).", no_args_is_help=True)
 approval_app = typer.Typer(help="A second person's word (admin, DPO).", no_args_is_help=True)
@@ -194,16 +194,16 @@ def freeze(
     as_json: AsJson = False,
 ) -> None:
     """Stop an account, a grant, a campaign or everything; streams end within two seconds."""
-    named = {"account": account or subject, "grant": grant, "campaign": campaign}
-    scopes = [scope for scope, value in named.items() if value]
-    scopes += ["everything"] if everything else []
-    if len(scopes) != 1:
-        fail("give exactly one of an account, --grant, --campaign, --everything", USAGE)
-    wanted: dict[str, Any] = {"scope": scopes[0], "reason": reason}
-    if scopes[0] == "account":
+    named = {"grant": grant, "campaign": campaign}
+    scope = only_one(
+        {"account": account or subject, **named, "everything": everything},
+        "an account, --grant, --campaign, --everything",
+    )
+    wanted: dict[str, Any] = {"scope": scope, "reason": reason}
+    if scope == "account":
         wanted |= _named(account, subject)
-    elif scopes[0] in named:
-        wanted[scopes[0]] = named[scopes[0]]
+    elif scope in named:
+        wanted[scope] = named[scope]
     with remote() as vault:
         show(vault.json("POST", "/v1/freezes", json=wanted), as_json=as_json)
 
@@ -274,9 +274,9 @@ def _decide(approval: str, asked: dict[str, str], *, as_json: bool) -> None:
 
 
 def _named(account: str, subject: str) -> dict[str, str]:
-    if bool(account) == bool(subject):
-        fail("give exactly one of --account, --subject", USAGE)
-    return {"account": account} if account else {"subject": subject}
+    named = {"account": account, "subject": subject}
+    given = only_one(named, "--account, --subject")
+    return {given: named[given]}
 
 
 def _stopped(one: dict[str, Any]) -> str:

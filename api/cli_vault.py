@@ -8,16 +8,14 @@ do is in ``api.operate``, imported when a command runs: it takes seconds, and he
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from api.cli_http import DEFAULT_URL
-from api.cli_output import REFUSED, USAGE, AsJson, ending_well, fail, progress_bar, show
+from api.cli_output import REFUSED, USAGE, AsJson, by_part, ending_well, fail, progress_bar, show
 from api.roles import ROLES as SERVE_ROLES
 from api.settings import Settings, load_settings
 from vault.access import ROLES
@@ -113,7 +111,7 @@ def sweep(
 ) -> None:
     """Run the sweep once: what is past its retention ends, what was left undone is finished."""
     with ending_well(), progress_bar() as bar:
-        report = _operate().sweep(_settings(), _parts(bar), trust_clock=trust_clock)
+        report = _operate().sweep(_settings(), by_part(bar), trust_clock=trust_clock)
     show(report, as_json=as_json)
     if report["failures"]:
         raise typer.Exit(REFUSED)
@@ -202,18 +200,6 @@ def _operate() -> ModuleType:
     from api import operate  # noqa: PLC0415 - see the module
 
     return operate
-
-
-def _parts(bar: Progress) -> Callable[[str, int], None]:
-    """Make a listener that shows one line of progress for each part of the work."""
-    tasks: dict[str, Any] = {}
-
-    def tell(part: str, done: int) -> None:
-        if part not in tasks:
-            tasks[part] = bar.add_task(part, total=None)
-        bar.update(tasks[part], completed=done)
-
-    return tell
 
 
 def _key(given: str) -> str:
