@@ -17,29 +17,11 @@ from api.console.provider import AT_ONCE
 from api.documents import HttpDocuments
 from api.errors import IssuerUnavailable, LogInFailed
 from core.clock import SystemClock
-from tests.fakes.false_provider import FalseRoom, answer_of, log_in, open_false_room
+from tests.fakes.false_provider import FalseRoom, answer_of, log_in
 from tests.fakes.tokens import AUDIENCE, ISSUER
 from tests.fakes.visitor import LOG_IN, SESSION, Visitor
 
 EVIL: Final = "https://evil.example"
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FalseRoom]:
-    with open_false_room(tmp_path_factory.mktemp("false")) as room:
-        yield room
-
-
-@pytest.fixture
-def room(opened: FalseRoom) -> FalseRoom:
-    opened.begin_anew()
-    return opened
-
-
-@pytest.fixture
-def visitor(room: FalseRoom) -> Iterator[Visitor]:
-    with Visitor(room.url) as someone:
-        yield someone
 
 
 def assert_out(answer: httpx2.Response, visitor: Visitor, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -11,28 +10,10 @@ import pytest
 
 from api.console.login import LogIn
 from api.errors import CsrfRefused
-from tests.fakes.false_provider import FalseRoom, log_in, open_false_room
+from tests.fakes.false_provider import FalseRoom, log_in
 from tests.fakes.visitor import LOG_IN, SESSION, Visitor
 
 EVIL: Final = "https://evil.example"
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FalseRoom]:
-    with open_false_room(tmp_path_factory.mktemp("false")) as room:
-        yield room
-
-
-@pytest.fixture
-def room(opened: FalseRoom) -> FalseRoom:
-    opened.begin_anew()
-    return opened
-
-
-@pytest.fixture
-def visitor(room: FalseRoom) -> Iterator[Visitor]:
-    with Visitor(room.url) as someone:
-        yield someone
 
 
 def change(visitor: Visitor, **headers: str | None) -> httpx2.Response:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from api.init import initialise
 from api.settings import load_settings
-from tests.fakes.fleet import CAMPAIGN, SERVE, SLUG, Replica, Reply, fleet_environ, open_campaign
+from tests.fakes.fleet import CAMPAIGN, SERVE, SLUG, Replica, Reply, fleet_environ, serving
 from tests.fakes.loopback_issuer import LoopbackIssuer, loopback_issuer
 from tests.fakes.memory import Secrets
 from tests.fakes.stranger import Stranger
@@ -244,16 +244,8 @@ def erasing_fleet(
         for number, module in enumerate(modules):
             own = {"OUBLIETTE_DATABASE_URI": (uris or {}).get(number, database_uri)}
             replicas.append(Replica({**environ, **own}, folder / f"log-{number}", module))
-        try:
-            for one in replicas:
-                one.start()
-            for one in replicas:
-                one.await_ready()
-            open_campaign(replicas[0], issuer)
+        with serving(replicas, issuer):
             yield Vault(replicas, environ, issuer, folder, closed_at_end)
-        finally:
-            for one in replicas:
-                one.kill()
 
 
 def long_call(mebibytes: int) -> bytes:

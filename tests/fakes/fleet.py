@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -191,6 +192,21 @@ def open_campaign(replica: Replica, issuer: LoopbackIssuer) -> None:
         said = None if body is None else json.dumps(body).encode()
         answer = replica.ask(method, path, said, **who, **{"Content-Type": "application/json"})
         assert answer.status in {200, 201, 204}, answer
+
+
+@contextmanager
+def serving(replicas: Sequence[Replica], issuer: LoopbackIssuer) -> Iterator[None]:
+    """Run services until the end, a campaign open in their vault."""
+    try:
+        for one in replicas:
+            one.start()
+        for one in replicas:
+            one.await_ready()
+        open_campaign(replicas[0], issuer)
+        yield
+    finally:
+        for one in replicas:
+            one.kill()
 
 
 @dataclass

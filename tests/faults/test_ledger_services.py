@@ -36,7 +36,7 @@ from tests.fakes.fleet import (
     Told,
     command,
     fleet_environ,
-    open_campaign,
+    serving,
 )
 from tests.fakes.loopback_issuer import LoopbackIssuer, loopback_issuer
 from vault.tables import ledger_entries, recordings
@@ -68,16 +68,8 @@ def running(folder: Path, database_uri: str, module: str = SERVE) -> Iterator[Fl
         ours = {name: value for name, value in environ.items() if name.startswith("OUBLIETTE_")}
         vkey = initialise(load_settings(ours), slug=SLUG, name="Acme").vkey
         replicas = [Replica(environ, folder / f"log-{n}", module) for n in range(REPLICAS)]
-        try:
-            for one in replicas:
-                one.start()
-            for one in replicas:
-                one.await_ready()
-            open_campaign(replicas[0], issuer)
+        with serving(replicas, issuer):
             yield Fleet(replicas, environ, issuer, folder, vkey)
-        finally:
-            for one in replicas:
-                one.kill()
 
 
 def kill_at_random(fleet: Fleet, dice: random.Random, until: Callable[[int], bool]) -> int:

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import sqlalchemy as sa
 
 from core.db import Database
 from core.errors import DatabaseUnavailable
 from keys.change import EpochChange
-from keys.errors import LeafPunctured, LeaseLost, PointerMoved
-from keys.keyring import Keyring
+from keys.errors import LeaseLost, PointerMoved
 from keys.lease import Lease, Leases
 from keys.model import Pointer
 from keys.shred import Shredder
@@ -26,6 +24,7 @@ from keys.tables import key_leases
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_faults import Fuse
 from tests.fakes.key_world import KeyWorld, Process, leaf
+from tests.fakes.leases import lease_rows, plays
 
 ERASED: Final = 5
 SURVIVORS: Final = {1, 2}
@@ -43,22 +42,6 @@ def world(database: Database, tmp_path: Path, clock: FakeClock) -> KeyWorld:
 def far() -> FakeClock:
     """Return the clock of another machine."""
     return FakeClock()
-
-
-def lease_rows(world: KeyWorld) -> dict[str, str]:
-    query = sa.select(key_leases.c.owner, key_leases.c.key_id)
-    with world.ports.database.read() as connection:
-        return {row.owner: row.key_id for row in connection.execute(query)}
-
-
-def plays(keyring: Keyring, world: KeyWorld, index: int) -> bool:
-    """Tell whether a process can open a recording now, without renewing anything."""
-    one = world.recordings[index]
-    try:
-        with keyring.unwrap_dek(one.subject, one.wrapped) as dek:
-            return dek.reveal() == one.secret
-    except (LeaseLost, LeafPunctured):
-        return False
 
 
 @contextmanager
