@@ -6,6 +6,7 @@ Each case runs with key files and with a real PKCS#11 token.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -30,6 +31,11 @@ pytestmark = [pytest.mark.prove, pytest.mark.needs_postgresql, pytest.mark.timeo
 LEASE_S: Final = 30
 BATCH_BYTES: Final = 256 * 1024
 LETS_GO_S: Final = 3.0
+STOPS_AT_MOST: Final = 20
+OPEN_SINCE: Final = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND xact_start < :now"
+)
 KEYS: Final = ["local", pytest.param("pkcs11", marks=pytest.mark.needs_softhsm)]
 NETWORK: Final = ["transit", "aws-kms"]
 
@@ -61,13 +67,38 @@ def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mapping[str
 
 @contextmanager
 def stopped(replica: Replica) -> Iterator[None]:
-    """Stop a process as a hypervisor that is busy elsewhere does."""
+    """Stop a process as a hypervisor that is busy elsewhere does, between two transactions.
+
+    One that is stopped inside a transaction holds its rows against everybody: another case.
+    """
     assert replica.process is not None
-    os.kill(replica.process.pid, signal.SIGSTOP)
-    try:
+    pid = replica.process.pid
+    engine = sa.create_engine(replica.environ["OUBLIETTE_DATABASE_URI"])
+    with contextlib.ExitStack() as ends, engine.connect() as connection:
+        ends.callback(engine.dispose)
+        for _ in range(STOPS_AT_MOST):
+            os.kill(pid, signal.SIGSTOP)
+            if nothing_is_held_by_now(connection):
+                break
+            os.kill(pid, signal.SIGCONT)
+        else:
+            raise AssertionError("never between two transactions")
+        ends.callback(os.kill, pid, signal.SIGCONT)
         yield
-    finally:
-        os.kill(replica.process.pid, signal.SIGCONT)
+
+
+def nothing_is_held_by_now(connection: sa.Connection) -> bool:
+    """Tell whether every transaction that is open now ends within a second."""
+    now = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    connection.rollback()
+    give_up = time.monotonic() + 1
+    while connection.execute(OPEN_SINCE, {"now": now}).scalar_one():
+        connection.rollback()
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    connection.rollback()
+    return True
 
 
 def memory_of(replica: Replica, secrets: Gone, vault: Vault) -> list[str]:
