@@ -226,7 +226,8 @@ class Rights:
                 and one.ended_why(now) is None
                 and (purpose is None or purpose in one.purposes)
             ]
-            slugs = _slugs(connection, actor.controller_id)
+            named = {one.campaign_id for one in live if one.campaign_id}
+            slugs = _slugs(connection, actor.controller_id, named)
         own = actor.roles - GRANTED_ROLES
         given = frozenset(one.role for one in live)
         if own & frozenset(wanted):
@@ -267,9 +268,13 @@ def _reach(actor: Actor, live: list[Grant], slugs: dict[str, str]) -> frozenset[
     return opened if actor.campaigns is None else opened & actor.campaigns
 
 
-def _slugs(connection: Connection, controller_id: str) -> dict[str, str]:
+def _slugs(
+    connection: Connection, controller_id: str, campaign_ids: Collection[str]
+) -> dict[str, str]:
+    if not campaign_ids:
+        return {}
     query = sa.select(campaigns.c.id, campaigns.c.slug).where(
-        campaigns.c.controller_id == controller_id
+        campaigns.c.controller_id == controller_id, campaigns.c.id.in_(campaign_ids)
     )
     return {row.id: row.slug for row in connection.execute(query)}
 

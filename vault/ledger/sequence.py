@@ -159,16 +159,17 @@ class Sequencer:
     def _look(self) -> tuple[int, int]:
         """Return the next index and the published size, once files and database agree."""
         rebuild = Rebuild(self.database, self.store, self.ledger)
-        published, newer, index = None, self._published(), -1
-        while index < 0:
-            published = newer
+        published = self._published()
+        while True:
             try:
                 index = rebuild.adopt(published, self.signer.name)
+                break
             except LedgerCorrupt:
                 # the database was read after the file: another replica may have published meanwhile
                 newer = self._published()
                 if newer == published:
                     raise
+                published = newer
         self._memory.looked_at = time.monotonic()
         self._renew_key()
         return index, 0 if published is None else published.checkpoint.size
