@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -78,20 +79,21 @@ def stopped(replica: Replica) -> Iterator[None]:
         ends.callback(engine.dispose)
         for _ in range(STOPS_AT_MOST):
             os.kill(pid, signal.SIGSTOP)
-            if nothing_is_held_by_now(connection):
+            now = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+            if ended(connection, now, within_s=1):
                 break
             os.kill(pid, signal.SIGCONT)
+            # stopped again at once, it would still be in the same transaction
+            assert ended(connection, now, within_s=30), "a transaction that does not end"
         else:
             raise AssertionError("never between two transactions")
         ends.callback(os.kill, pid, signal.SIGCONT)
         yield
 
 
-def nothing_is_held_by_now(connection: sa.Connection) -> bool:
-    """Tell whether every transaction that is open now ends within a second."""
-    now = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
-    connection.rollback()
-    give_up = time.monotonic() + 1
+def ended(connection: sa.Connection, now: datetime, *, within_s: float) -> bool:
+    """Tell whether every transaction that was open at an instant ends so soon."""
+    give_up = time.monotonic() + within_s
     while connection.execute(OPEN_SINCE, {"now": now}).scalar_one():
         connection.rollback()
         if time.monotonic() > give_up:
