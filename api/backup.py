@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from api.database import open_bare_database
 from api.settings import Settings
 from core.clock import SystemClock
-from core.db import open_database
 from core.errors import InvalidRequest
 from core.migrate import migrate
 from keys.errors import KeyMissing
@@ -78,7 +78,7 @@ def load_backup(settings: Settings, place: str, name: str, tell: Progress) -> Lo
     """
     found = find_backup(settings, place, name, ())
     facts = found.check(tell)
-    database = open_database(settings.database_uri)
+    database = open_bare_database(settings)
     try:
         migrate(database)
         found.load(database, SystemClock(), facts, tell)

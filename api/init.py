@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from api.database import open_vault_database
 from api.directory import Vault, find_vault
 from api.errors import AlreadyInitialised, NotInitialised
 from api.service import Service
 from api.settings import Settings
-from api.wiring import assemble, open_ports, open_vault_database
+from api.wiring import assemble, open_ports
 from core import ids
 from core.clock import SystemClock
 from core.db import Database

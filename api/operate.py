@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.auth import TYPES
+from api.database import open_bare_database
 from api.doctor import examine
 from api.errors import EntryNotFound, SettingsInvalid
 from api.init import initialise
@@ -22,7 +23,6 @@ from api.server import Server
 from api.service import Service
 from api.settings import Settings
 from api.wiring import assemble, embedded_issuer, open_ports, sole_controller
-from core.db import open_database
 from core.migrate import migrate as migrate_schema
 from core.migrate import schema_state
 from core.scope import for_all_controllers
@@ -81,7 +81,7 @@ def browser_link(settings: Settings, wanted: dict[str, Any]) -> str:
 
 def migrate(settings: Settings) -> dict[str, Any]:
     """Bring the schema forward; returns its state before and now, and that of its walls."""
-    database = open_database(settings.database_uri)
+    database = open_bare_database(settings)
     try:
         before = schema_state(database)
         walls = migrate_schema(database)

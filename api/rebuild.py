@@ -13,12 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api.database import open_bare_database
 from api.directory import Vault
 from api.settings import Settings
 from api.wiring import assemble, open_ports
 from core import ids
 from core.clock import SystemClock
-from core.db import Database, open_database
+from core.db import Database
 from core.errors import IntegrityFailure, InvalidRequest
 from core.migrate import migrate
 from keys.errors import KeyMissing
@@ -99,7 +100,7 @@ def _ledger_tree(source: LedgerSource, size: int) -> str:
 
 def _begin(settings: Settings, vault: Vault) -> None:
     """Write the vault's row and the mark that keeps servers away, or find a rebuild begun."""
-    database = open_database(settings.database_uri)
+    database = open_bare_database(settings)
     try:
         migrate(database)
         with database.transaction() as connection:

@@ -10,7 +10,6 @@ import platform
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from api import wiring_flows as flows
 from api.auth import Authenticator
@@ -21,6 +20,7 @@ from api.console.login import CALLBACK
 from api.console.provider import Client, Provider
 from api.console.sessions import BrowserSessions, SessionRules
 from api.counted_store import CountedStore
+from api.database import open_vault_database
 from api.directory import Directory, controller_slugs, find_vault
 from api.documents import HttpDocuments
 from api.figures import connections_taken
@@ -39,9 +39,7 @@ from api.settings import Settings
 from api.store_place import open_blob_place
 from api.wiring_rights import Entitling, entitling
 from core.clock import SystemClock
-from core.db import Database, open_database
 from core.errors import InvalidRequest
-from core.migrate import check_schema, migrate
 from keys.blobs import Places
 from keys.providers.apart import open_apart
 from keys.providers.registry import Providers
@@ -53,27 +51,7 @@ from vault.search_job import SearchJobs
 from vault.stores.anchors import open_anchor
 from vault.stores.registry import open_store
 
-__all__ = ["Ports", "Service", "assemble", "open_ports", "open_vault_database"]
-
-
-def open_vault_database(settings: Settings) -> Database:
-    """Open the database; an embedded one is brought to this program's schema first.
-
-    Raises:
-        SchemaMismatch: it is not migrated (production), or newer than this program.
-        UnsafeDatabase, DatabaseUnavailable.
-    """
-    if settings.database_uri.startswith("sqlite:///"):
-        path = Path(settings.database_uri.removeprefix("sqlite:///"))
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)  # its write-ahead log gets the same
-    database = open_database(settings.database_uri)
-    if settings.production:
-        check_schema(database)
-    else:
-        migrate(database)
-    return database
+__all__ = ["Ports", "Service", "assemble", "open_ports"]
 
 
 def open_ports(settings: Settings) -> Ports:

@@ -58,10 +58,15 @@ def schema_state(database: Database) -> SchemaState:
 
 
 def check_schema(database: Database) -> None:
-    """Raise ``SchemaMismatch`` (fact ``state``) unless the schema is this program's own."""
+    """Raise ``SchemaMismatch`` unless the schema is this program's own.
+
+    Its facts are ``state``, and ``run``: the command that comes first, where one helps.
+    """
     state = schema_state(database)
-    if state != "current":
+    if state == "newer":
         raise SchemaMismatch(state=state)
+    if state != "current":
+        raise SchemaMismatch(state=state, run="oubliette migrate")
 
 
 def _state(connection: Connection) -> SchemaState:

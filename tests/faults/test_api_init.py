@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -9,13 +12,16 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import api.init
+from api import operate
 from api.doctor import examine
 from api.doctor_machine import key_folders
 from api.errors import AlreadyInitialised
 from api.finding import Finding
 from api.init import initialise
 from api.settings import Settings
+from core.errors import SchemaMismatch
 from tests.composition import build_service, make_service, make_settings
+from tests.conftest import DATABASES, _administer, _named
 from vault.ledger.reader import open_source
 from vault.ledger.verify import verify
 
@@ -46,6 +52,36 @@ def test_a_crash_anywhere_leaves_a_vault_that_init_completes(
         assert created.controller_id == made.controller_id
     report = verify(open_source(settings.ledger_uri), made.vkey)
     assert report.checkpoint.size >= 2
+
+
+@pytest.fixture(params=DATABASES)
+def nothing_yet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Return settings of a machine where no command has run: no folder, an empty database."""
+    if request.param == "sqlite":
+        yield make_settings(tmp_path)
+        return
+    server, name = request.getfixturevalue("postgresql_server"), f"first_{uuid.uuid4().hex}"
+    _administer(server, f"CREATE DATABASE {name}")
+    yield make_settings(tmp_path, DATABASE_URI=_named(server, name))
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_migrate_may_come_before_init(nothing_yet: Settings) -> None:
+    made = operate.migrate(nothing_yet)
+    assert (made["before"], made["now"]) == ("empty", "current")
+    assert operate.migrate(nothing_yet)["before"] == "current"
+    path = Path(nothing_yet.database_uri.removeprefix("sqlite:///"))
+    if path.is_absolute():
+        assert [one.stat().st_mode & 0o077 for one in (path, path.parent)] == [0, 0]
+    assert operate.init(nothing_yet, slug="acme", name="Acme")["controller_slug"] == "acme"
+
+
+def test_production_says_which_command_comes_first(nothing_yet: Settings) -> None:
+    production = replace(nothing_yet, mode="production")
+    with pytest.raises(SchemaMismatch, match=r"run=oubliette migrate.*state=empty"):
+        initialise(production, slug="acme", name="Acme")
+    operate.migrate(production)
+    assert initialise(production, slug="acme", name="Acme").controller_slug == "acme"
 
 
 def stop_at(step: str, patch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.database import open_vault_database
 from api.errors import NotInitialised, NotReady
 from api.init import initialise
 from api.instance import Claim
-from api.wiring import open_ports, open_vault_database
+from api.wiring import open_ports
 from core.db import open_database
 from core.errors import SchemaMismatch
 from retention.errors import RestoreNeeded
