@@ -9,7 +9,8 @@ buffer, read from a pipe. Calls that carry no secret (create, list, destroy) are
     request   one line of JSON | payload
     answer    one line of JSON {"length": n} | n bytes, or {"error": code, "facts": {...}}
 
-A child that dies, or does not answer, is started again, once for each call; a call may run twice.
+A child that dies, does not answer, or stops in the middle of an answer is killed and started again,
+once for each call; a call may run twice. Then the call has failed as ``KeyUnavailable``.
 
 Does not protect against a reader of the child's memory while it lives, nor against the provider.
 """
@@ -23,6 +24,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +58,8 @@ def open_apart(uri: str, *, timeout_s: float = TIMEOUT_S) -> Deadline:
     opened = open_provider(uri, timeout_s=timeout_s)
     if not uri.startswith(SCHEMES):
         return opened
-    child = _Child(json.dumps({"uri": uri, "timeout_s": timeout_s}), timeout_s + START_S)
+    opened_with = json.dumps({"uri": uri, "timeout_s": timeout_s})
+    child = _Child(opened_with, patience_s=timeout_s + START_S, rest_s=timeout_s)
     return Deadline(Apart(opened.inner, child), Patience(timeout_s, PAUSE_S))
 
 
@@ -104,11 +107,13 @@ class _Child:
 
     Attributes:
         opened_with: what it is told of the provider.
-        patience_s: how long an answer may take, its start included; then it is killed.
+        patience_s: how long an answer may take to begin, the child's start included.
+        rest_s: how long an answer that began may take to end.
     """
 
     opened_with: str
     patience_s: float
+    rest_s: float
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -131,12 +136,12 @@ class _Child:
         writer, reader = cast("Any", process.stdin).fileno(), cast("Any", process.stdout).fileno()
         for part in (line, payload):
             _write(writer, part)
-        if not select.select([reader], [], [], self.patience_s)[0]:
-            raise TimeoutError
-        answer = json.loads(_read_line(reader))
+        _await(reader, self.patience_s)
+        until_s = time.monotonic() + self.rest_s
+        answer = json.loads(_read_line(reader, until_s))
         if "error" in answer:
             raise _ERRORS.get(answer["error"], KeyUnavailable)(**answer["facts"])
-        return _read(reader, answer["length"])
+        return _read(reader, answer["length"], until_s)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -196,24 +201,46 @@ def _write(descriptor: int, data: bytes | bytearray) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _read(descriptor: int, length: int) -> bytearray:
+def _await(descriptor: int, patience_s: float) -> None:
+    """Return once there is something to read, or the other end is gone."""
+    if not select.select([descriptor], [], [], max(0.0, patience_s))[0]:
+        raise TimeoutError
+
+
+def _read(descriptor: int, length: int, until_s: float | None = None) -> bytearray:
+    """Read so many bytes, until an instant of the monotonic clock; what was read is wiped if not.
+
+    Raises:
+        TimeoutError, EOFError: they did not come.
+    """
     if not 0 <= length <= _ANSWER_MAX:
         raise EOFError
     found = bytearray(length)
-    at = 0
-    while at < length:
-        count = os.readv(descriptor, [memoryview(found)[at:]])
-        if not count:
-            wipe(found)
-            raise EOFError
-        at += count
+    try:
+        _fill(descriptor, found, until_s)
+    except (OSError, EOFError):
+        wipe(found)
+        raise
     return found
 
 
-def _read_line(descriptor: int) -> bytes:
+def _fill(descriptor: int, found: bytearray, until_s: float | None) -> None:
+    at = 0
+    while at < len(found):
+        if until_s is not None:
+            _await(descriptor, until_s - time.monotonic())
+        count = os.readv(descriptor, [memoryview(found)[at:]])
+        if not count:
+            raise EOFError
+        at += count
+
+
+def _read_line(descriptor: int, until_s: float | None = None) -> bytes:
     """Read one line and nothing behind it: what follows may be a secret."""
     line = bytearray()
     while not line.endswith(b"\n"):
+        if until_s is not None:
+            _await(descriptor, until_s - time.monotonic())
         byte = os.read(descriptor, 1)
         if not byte or len(line) > _LINE_MAX:
             raise EOFError

@@ -22,6 +22,7 @@ from tests.fakes.transit_server import TOKEN, fake_transit
 
 CONTEXT: Final = b"whose and when"
 WAIT_S: Final = 20.0
+STUCK_S: Final = 30
 
 
 @pytest.fixture
@@ -92,6 +93,27 @@ def test_a_child_that_hangs_is_killed_and_started_again(provider: Deadline) -> N
     provider.inner.child.patience_s = 3.0
     assert provider.unwrap(key_id, wrapped, CONTEXT) == bytes(32)
     assert child_of(provider) != hung
+
+
+@pytest.mark.parametrize("said", ['{"leng', '{"length": 32}\\nhalf a secret'])
+def test_a_child_that_stops_in_mid_answer_is_killed(
+    provider: Deadline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    assert isinstance(provider.inner, Apart)
+    key_id = made(provider)
+    stuck = tmp_path / "stuck"
+    stuck.write_text(f"#!/bin/sh\nprintf '{said}'\nexec sleep {STUCK_S}\n")
+    stuck.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(stuck))
+    provider.inner.child.rest_s = 0.2
+    began = time.monotonic()
+    with pytest.raises(KeyUnavailable, match="key-process-died"):
+        provider.inner.wrap(key_id, bytes(32), CONTEXT)
+    assert time.monotonic() - began < STUCK_S
+    assert provider.inner.child._process is None
+    monkeypatch.undo()
+    provider.inner.child.rest_s = WAIT_S
+    assert provider.unwrap(key_id, provider.wrap(key_id, bytes(32), CONTEXT), CONTEXT) == bytes(32)
 
 
 def test_a_child_that_cannot_live_is_a_provider_that_does_not_answer(
