@@ -111,13 +111,13 @@ class HeldJob:
 
     job: Job
     lease: WorkLease
-    elsewhere: Callable[[], None]
+    elsewhere: Callable[[], None] | None = None
 
     def run(self) -> None:
         """Run it here, or leave it to the process that holds the lease."""
         if self.lease.held:
             self.job.run()
-        else:
+        elif self.elsewhere is not None:
             self.elsewhere()
 
 
@@ -181,7 +181,7 @@ def scheduled(
         (
             Every("sweep", sweeping, sweep_every_s),
             Every("recovery", recovering, RECOVERY_EVERY_S),
-            Every("rights", HeldJob(rights, lease, rights.forget), RIGHTS_EVERY_S),
+            Every("rights", HeldJob(rights, lease), RIGHTS_EVERY_S),
         )
     )
 

@@ -19,6 +19,7 @@ from api.metrics import Metrics
 from core.db import Database
 from keys.tables import key_trees
 from retention.tables import erasures, sweep_runs, work_leases
+from vault.account_view import ADMINS
 from vault.ledger.append import Ledger
 from vault.ledger.rows import last_checkpoint, next_index
 from vault.tables import attempts, listens, recordings
@@ -47,6 +48,7 @@ _TREES: Final = sa.select(
     sa.func.min(key_trees.c.changed_at, type_=key_trees.c.changed_at.type),
     sa.func.sum(sa.case((key_trees.c.destroyed_epoch < key_trees.c.epoch - 1, 1), else_=0)),
 )
+_ADMINS: Final = ADMINS
 _WORK: Final = sa.select(work_leases.c.name, work_leases.c.renewed_at)
 
 
@@ -84,6 +86,7 @@ class Figures:
             self._retention(connection, now)
             self._ledger(connection, now)
             self._keys(connection, now)
+            self.metrics.admins.set(connection.execute(_ADMINS).scalar_one())
         self.metrics.ledger_lag_seconds.set(self.ledger.queue_lag_ms() / 1000)
         self._looked_s = time.monotonic()
 

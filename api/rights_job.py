@@ -1,11 +1,10 @@
-"""Rights on a timer: reviews begin and close, silent accounts are suspended, admins are counted."""
+"""Rights on a timer: reviews begin and close, silent accounts are suspended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from api.directory import controller_ids
-from api.metrics import Metrics
 from api.observability import fault_fields, log
 from api.wiring_rights import Entitling
 from core.db import Database
@@ -18,7 +17,6 @@ class RightsJob:
 
     database: Database
     entitling: Entitling
-    metrics: Metrics
 
     def run(self) -> None:
         """Run it once for every controller."""
@@ -29,8 +27,3 @@ class RightsJob:
                 self.entitling.accounts.forget_sessions(controller_id)
             except OublietteError as error:
                 log().warning("rights-upkeep-waits", **fault_fields(error))
-        self.metrics.admins.set(self.entitling.account_views.admins())
-
-    def forget(self) -> None:
-        """Take the figure back: another process does the upkeep now."""
-        self.metrics.admins.set(0)

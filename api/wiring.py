@@ -140,7 +140,7 @@ def _jobs(
         scheduled,
         SweepJob(ending.sweep, metrics),
         RecoveryJob(core.recovery, BlobWatch(ports.database, ports.places, metrics)),
-        RightsJob(ports.database, rights, metrics),
+        RightsJob(ports.database, rights),
         sweep_every_s=settings.sweep_every_s,
     )
 
