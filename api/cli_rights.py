@@ -101,7 +101,9 @@ def list_approvals(
     with remote() as vault:
         found = vault.json("GET", "/v1/approvals", params={"state": state})
     lines = [
-        f"{one['id']}  {one['kind']}  by {one['requested_by']}  until {one['expires_at']}"
+        f"{one['id']}  {one['kind']}  by {one['requested_by']}"
+        + (f"  about {one['request']['account']}" if "account" in one["request"] else "")
+        + f"  until {one['expires_at']}"
         for one in found["items"]
     ]
     show(found, as_json=as_json, lines=lines or ["none"])

@@ -166,12 +166,13 @@ class Approvals:
             approval_id: ``apr_`` id.
             approve: else it is refused.
             reason: why.
-            account: whom the decider believes the request to be about, to be compared.
+            account: whom the decider believes the request to be about, to be compared; who agrees
+                to a right must name one.
 
         Raises:
             ReasonRequired. ApprovalNotFound: not in the actor's scope.
             ApprovalConflict: a machine's word, one's own request or account, another account than
-                was named, decided already, or expired.
+                was named or none, decided already, or expired.
         """
         said = check_reason(reason)
         self.ledger.prepare(actor.controller_id)
@@ -179,8 +180,7 @@ class Approvals:
             row = self._find(connection, actor, approval_id)
             now = self.database.now(connection)
             _check_decider(actor, row, now)
-            if account is not None and row["request"].get("account") != account:
-                raise ApprovalConflict(approval_id=approval_id, reason="another-account")
+            _check_named(row, account, approve=approve)
             state = "approved" if approve else "refused"
             moved = connection.execute(
                 approvals.update()
@@ -294,6 +294,15 @@ def _check_decider(actor: Actor, row: RowMapping, now: datetime) -> None:
         raise ApprovalConflict(approval_id=row["id"], reason="decided", state=row["state"])
     if row["expires_at"] <= now:
         raise ApprovalConflict(approval_id=row["id"], reason="expired")
+
+
+def _check_named(row: RowMapping, account: str | None, *, approve: bool) -> None:
+    """Compare whom the decider means with whom the request is about: a pseudonym tells nobody."""
+    about = row["request"].get("account")
+    if account is not None and account != about:
+        raise ApprovalConflict(approval_id=row["id"], reason="another-account")
+    if account is None and about is not None and approve:
+        raise ApprovalConflict(approval_id=row["id"], reason="account-unnamed")
 
 
 def _required(row: Mapping[str, Any]) -> ApprovalRequired:

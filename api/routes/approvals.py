@@ -102,7 +102,7 @@ def decide(
 ) -> ApprovalAnswer:
     """Decide somebody else's request within 24 hours; an approval is good once.
 
-    Who approves a right names the person by ``subject``, so that the vault compares: a pseudonym
+    Who approves a right must name the person by ``subject``, which the vault compares: a pseudonym
     tells nobody whom it stands for.
     """
     service = request.app.state.service

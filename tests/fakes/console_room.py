@@ -117,7 +117,11 @@ def _let_officer_work(room: ConsoleRoom, admin: Visitor) -> None:
     assert wanted.json().get("code") == "approval-required", wanted.text
     with Visitor(room.url) as second:
         second.log_in("amy-admin", "/console/login?step_up=1")
-        said = {"verdict": "approve", "reason": "Known to me in person"}
+        said = {
+            "verdict": "approve",
+            "subject": asked["subject"],
+            "reason": "Known to me in person",
+        }
         where = f"/v1/approvals/{wanted.json()['approval_id']}/decision"
         decided = second.api("POST", where, json=said)
         assert decided.status_code in {200, 201, 204}, decided.text

@@ -134,7 +134,15 @@ class RightsDesk:
         return self.grants.give(self.admin, wanted)
 
     def agree(self, approval_id: str, who: Actor, *, approve: bool = True) -> None:
-        self.approvals.decide(who, approval_id, approve=approve, reason="Seen and agreed to")
+        """Decide, with the account named as the request tells it."""
+        about = self.approvals.get(self.admin, approval_id).request.get("account")
+        self.approvals.decide(
+            who,
+            approval_id,
+            approve=approve,
+            reason="Seen and agreed to",
+            account=None if about is None else str(about),
+        )
 
     def freeze(self, scope: str, **what: Any) -> str:
         return self.freezes.set(self.admin, FreezeRequest(scope, REASON, **what)).id

@@ -65,10 +65,16 @@ def test_an_officers_grant_waits_for_a_second_person(run: Run) -> None:
     )  # fmt: skip
     waiting = re.search(r"approval_id=(apr_\w+)", run(*words, code=4).stderr)
     assert waiting is not None
-    assert waiting[1] in run("approval", "list").stdout
     shown = parsed(run("approval", "show", waiting[1], "--json", who="eve"))
     assert (shown["request"]["role"], shown["reason"]) == ("dpo", REASON)
+    assert shown["request"].keys() >= {"account", "campaign", "purposes", "from", "until"}
+    (listed,) = [
+        one for one in run("approval", "list").stdout.splitlines() if one.startswith(waiting[1])
+    ]
+    assert f"about {shown['request']['account']}" in listed
     approve = ("approval", "approve", waiting[1], "--reason", "Named by the board")
+    assert "account-unnamed" in run(*approve, who="eve", code=1).stderr
+    approve = (*approve, "--subject", "otto")
     run(*approve, who="eve")
     run(*approve, who="eve", code=1)  # decided already
     assert parsed(run(*words, "--json"))["approval_id"] == waiting[1]

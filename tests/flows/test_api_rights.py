@@ -76,7 +76,7 @@ def give(room: Room, **changes: Any) -> httpx2.Response:
     return ask(room, "POST", "/v1/grants", "admin", who="ada", **GRANTED | changes)
 
 
-def agree(room: Room, refused: httpx2.Response) -> None:
+def agree(room: Room, refused: httpx2.Response, **named: str) -> None:
     assert (refused.status_code, refused.json()["code"]) == (403, "approval-required")
     decided = ask(
         room,
@@ -86,6 +86,7 @@ def agree(room: Room, refused: httpx2.Response) -> None:
         who="eve",
         verdict="approve",
         reason="Seen and agreed to",
+        **named,
     )
     assert decided.status_code == 200, decided.text
 
@@ -113,7 +114,14 @@ def test_a_grant_is_the_right_and_its_end_the_end(required: Room) -> None:
 def test_an_officer_without_a_grant_is_no_officer(required: Room) -> None:
     assert ask(required, "GET", "/v1/holds", "dpo", who="otto").json()["code"] == "role-required"
     wanted = {"subject": "otto", "role": "dpo", "campaign": "*", "purposes": ["legal-claim"]}
-    agree(required, give(required, **wanted))
+    unnamed = give(required, **wanted)
+    said = {"verdict": "approve", "reason": "Seen and agreed to"}
+    path = unnamed.json()["address"] + "/decision"
+    assert (
+        ask(required, "POST", path, "admin", who="eve", **said).json()["reason"]
+        == "account-unnamed"
+    )
+    agree(required, unnamed, subject="otto")
     assert give(required, **wanted).status_code == 201
     assert ask(required, "GET", "/v1/holds", "dpo", who="otto").status_code == 200
     assert ask(required, "GET", "/v1/holds", "dpo", who="odd").status_code == 403
@@ -150,7 +158,7 @@ def test_a_stale_or_weak_log_in_is_sent_back_to_the_issuer(required: Room) -> No
     strong = replace(service.settings, oidc_step_up_acr=("urn:hardware",))
     assert give(required, subject="max").status_code == 201
     officer = {"subject": "olga", "role": "dpo", "campaign": "*", "purposes": ["legal-claim"]}
-    agree(required, give(required, **officer))
+    agree(required, give(required, **officer), subject="olga")
     assert give(required, **officer).status_code == 201
     object.__setattr__(service, "settings", strong)
     try:

@@ -110,7 +110,9 @@ def test_an_approval_that_was_used_since_the_backup_is_not_good_again(vault: Who
     with pytest.raises(ApprovalRequired) as asked:
         service.grants.give(admin, request)
     approval_id = str(asked.value.facts["approval_id"])
-    service.approvals.decide(vault.actor("dpo"), approval_id, approve=True, reason=REASON)
+    service.approvals.decide(
+        vault.actor("dpo"), approval_id, approve=True, reason=REASON, account=request.account
+    )
     old = copy_rows(service.ports.database)
     given = service.grants.give(admin, request)
     service.grants.revoke(vault.actor("dpo"), given.id)
