@@ -8,7 +8,8 @@ that is proved.
 There is no second form in memory: no dict, no list of seeds, no pickle. What a lookup or a puncture
 needs on the way are single 32-byte buffers, zeroed before they are dropped; ``tree`` says which
 ``bytes`` exist in between. A lookup is a binary search in the buffer and one walk down the tree.
-One leaf may be kept beside the buffer and is zeroed with it (``kept_seed``): never a recording's.
+Two small buffers lie beside it and are zeroed with it: seeds half-way down (``waypoints``), and one
+leaf (``kept_seed``), never a recording's.
 
 Does not protect against a reader of this process's memory while the cover is open.
 """
@@ -18,13 +19,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 from core.errors import IntegrityFailure
 from keys import puncture, records, successor, tree
 from keys.errors import LeafPunctured, LeaseLost
 from keys.material import wipe
-from keys.model import RESERVED_FROM, NodeRange
+from keys.model import INDEX_BITS, RESERVED_FROM, NodeRange
+from keys.waypoints import WAYPOINT_DEPTH, Waypoints
+
+_INDEX_MASK: Final = (1 << INDEX_BITS) - 1
 
 
 class Cover:
@@ -34,7 +38,7 @@ class Cover:
     them is handed zeros. ``punctured`` gives a new cover and leaves this one as it is.
     """
 
-    __slots__ = ("_buffer", "_closed", "_keeping", "_kept", "_kept_leaf")
+    __slots__ = ("_buffer", "_closed", "_keeping", "_kept", "_kept_leaf", "_waypoints")
 
     def __init__(self, buffer: bytearray) -> None:
         """Take the buffer as it is: ``fresh`` and ``from_buffer`` are the ways to a cover."""
@@ -43,6 +47,7 @@ class Cover:
         self._keeping = threading.Lock()
         self._kept_leaf = (-1, -1)
         self._kept = bytearray(tree.SEED_BYTES)
+        self._waypoints = Waypoints()
 
     @classmethod
     def fresh(cls, root_seed: bytes | bytearray) -> Cover:
@@ -91,14 +96,12 @@ class Cover:
             LeaseLost: the cover is closed.
         """
         leaf = NodeRange.leaf(prefix, index)
-        first, end = records.overlapping(self._buffer, leaf)
-        node = records.node_at(self._buffer, first) if first < end else None
-        seed = records.seed_at(self._buffer, first) if first < end else bytearray()
+        seed, depth = self._waypoints.above(leaf.start), WAYPOINT_DEPTH
+        if seed is None:
+            seed, depth = self._from_records(leaf)
         self._check_open()  # after the copy: one begun before closing is whole
-        if node is None:
-            raise LeafPunctured(prefix=prefix, index=index)
         try:
-            return tree.descend(seed, node.depth, leaf.start)
+            return tree.descend(seed, depth, leaf.start)
         finally:
             wipe(seed)
 
@@ -177,6 +180,7 @@ class Cover:
         with self._keeping:
             self._closed = True
             wipe(self._kept)
+        self._waypoints.close()
         wipe(self._buffer)
 
     def __enter__(self) -> Self:
@@ -199,6 +203,21 @@ class Cover:
     def __reduce__(self) -> NoReturn:
         """Refuse pickling and copying: they would leave copies behind."""
         raise TypeError("a Cover is neither pickled nor copied")
+
+    def _from_records(self, leaf: NodeRange) -> tuple[bytearray, int]:
+        """Return the seed to walk to a leaf from, and its depth; a waypoint is kept on the way."""
+        first, end = records.overlapping(self._buffer, leaf)
+        node = records.node_at(self._buffer, first) if first < end else None
+        seed = records.seed_at(self._buffer, first) if first < end else bytearray()
+        self._check_open()  # after the copy: no zeros are walked from, and none are kept
+        if node is None:
+            raise LeafPunctured(prefix=leaf.start >> INDEX_BITS, index=leaf.start & _INDEX_MASK)
+        if node.depth >= WAYPOINT_DEPTH:
+            return seed, node.depth
+        waypoint = tree.descend(seed, node.depth, leaf.start, WAYPOINT_DEPTH)
+        wipe(seed)
+        self._waypoints.keep(leaf.start, waypoint)
+        return waypoint, WAYPOINT_DEPTH
 
     def _check_open(self) -> None:
         if self._closed:

@@ -18,10 +18,12 @@ import pytest
 from keys import tree
 from keys.cover import Cover
 from keys.model import DEPTH, NodeRange
+from keys.waypoints import WAYPOINT_DEPTH, WAYPOINTS
 from tests import evidence
 
 ROOT_DIR = Path(__file__).parents[2]
 PREFIX = 3
+BELOW = DEPTH - WAYPOINT_DEPTH
 CHOSEN = random.Random(4).sample(range(10_000), 20)
 TARGETS, READ, KEPT = CHOSEN[:6], CHOSEN[6:18], CHOSEN[18:]
 
@@ -119,6 +121,16 @@ def kept(root: bytes) -> bytes:
     return bytes(tree.descend(root, 0, PREFIX << 32 | KEPT[-1]))
 
 
+def waypoints(root: bytes) -> list[bytes]:
+    """The seeds half-way to what was looked up, which the open cover keeps beside its records."""
+    ways = {
+        bytes(tree.descend(root, 0, PREFIX << 32 | index, WAYPOINT_DEPTH)): None
+        for index in [*KEPT, *READ]
+        if index >> BELOW not in {one >> BELOW for one in TARGETS}
+    }
+    return list(ways)[-WAYPOINTS:]
+
+
 def count_in(memory: bytes, seeds: list[bytes]) -> int:
     return sum(seed in memory for seed in seeds)
 
@@ -135,9 +147,10 @@ def test_only_the_living_records_are_in_memory_and_after_closing_none(tmp_path: 
         count_none_in(memory, gone(root))
         assert count_in(memory, living(root)) == len(living(root))
         assert memory.count(kept(root)) == 1
+        assert [memory.count(seed) for seed in waypoints(root)] == [1] * len(waypoints(root))
         go_on(process)
         memory = memory_of(process, "closed")
-        count_none_in(memory, [*gone(root), *living(root), kept(root)])
+        count_none_in(memory, [*gone(root), *living(root), *waypoints(root), kept(root)])
 
 
 @pytest.mark.control

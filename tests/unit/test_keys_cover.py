@@ -15,6 +15,7 @@ from keys import records, tree
 from keys.cover import Cover, check_successor
 from keys.errors import LeafPunctured, LeaseLost
 from keys.model import DEPTH, RESERVED_FROM, NodeRange
+from keys.waypoints import WAYPOINT_DEPTH, WAYPOINTS
 
 ROOT = bytes(range(32))
 LAST = (1 << 48) - 1
@@ -254,6 +255,48 @@ def test_a_leaf_seed_is_a_buffer_of_the_callers_own() -> None:
         seed = cover.leaf_seed(0, index)
         seed[:] = bytes(32)
     assert cover.buffer == before
+
+
+def test_a_second_look_below_a_waypoint_gives_what_the_whole_walk_gives() -> None:
+    cover = Cover.fresh(ROOT)
+    for index in [*range(0, 256 * (WAYPOINTS + 3), 100), *range(0, 256 * (WAYPOINTS + 3), 77)]:
+        seed = cover.leaf_seed(PREFIX, index)
+        assert seed == tree.descend(ROOT, 0, PREFIX << 32 | index)
+        seed[:] = bytes(32)
+
+
+def test_a_waypoint_is_used_until_its_cover_is_closed_and_never_after_a_puncture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walked: list[int] = []
+    walk = tree.descend
+
+    def counted(
+        seed: bytes | bytearray, from_depth: int, leaf: int, to_depth: int = DEPTH
+    ) -> bytearray:
+        walked.append(to_depth - from_depth)
+        return walk(seed, from_depth, leaf, to_depth)
+
+    monkeypatch.setattr(tree, "descend", counted)
+    cover = Cover.fresh(os.urandom(32))
+    cover.leaf_seed(PREFIX, 1)
+    assert walked == [WAYPOINT_DEPTH, DEPTH - WAYPOINT_DEPTH]
+    cover.leaf_seed(PREFIX, 2)
+    assert walked[2:] == [DEPTH - WAYPOINT_DEPTH]
+    newer = cover.punctured([NodeRange.leaf(PREFIX, 1)])
+    with pytest.raises(LeafPunctured):
+        newer.leaf_seed(PREFIX, 1)
+    newer.leaf_seed(PREFIX, 255)
+    with pytest.raises(LeafPunctured):
+        newer.leaf_seed(PREFIX, 1)  # though there is a seed below which it would lie
+    kept = cover._waypoints
+    assert any(kept._buffer)
+    cover.close()
+    assert not any(kept._buffer)
+    with pytest.raises(LeaseLost):
+        cover.leaf_seed(PREFIX, 2)
+    kept.keep(PREFIX << 32, bytearray(os.urandom(32)))
+    assert not any(kept._buffer)
 
 
 def test_a_kept_leaf_is_the_leaf_and_dies_with_its_cover() -> None:
