@@ -167,7 +167,9 @@ class CallCentre:
         reply = self.ask(by, "POST", "/v1/grants", grant)
         if reply.status == 403 and reply.json["code"] == "approval-required":
             other = "adam" if by == "ada" else "ada"
-            about = {one: grant[one] for one in ("account", "subject") if one in grant}
+            about: dict[str, Any] = {
+                one: grant[one] for one in ("account", "subject") if one in grant
+            }
             verdict = {"verdict": "approve", "reason": REASON, **about}
             path = f"/v1/approvals/{reply.json['approval_id']}/decision"
             self.must(other, "POST", path, verdict)

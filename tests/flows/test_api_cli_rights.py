@@ -74,9 +74,9 @@ def test_an_officers_grant_waits_for_a_second_person(run: Run) -> None:
     assert f"about {shown['request']['account']}" in listed
     approve = ("approval", "approve", waiting[1], "--reason", "Named by the board")
     assert "account-unnamed" in run(*approve, who="eve", code=1).stderr
-    approve = (*approve, "--subject", "otto")
-    run(*approve, who="eve")
-    run(*approve, who="eve", code=1)  # decided already
+    named = (*approve, "--subject", "otto")
+    run(*named, who="eve")
+    run(*named, who="eve", code=1)  # decided already
     assert parsed(run(*words, "--json"))["approval_id"] == waiting[1]
     refused = re.search(r"approval_id=(apr_\w+)", run(*words, code=4).stderr)
     assert refused is not None
