@@ -21,7 +21,9 @@ from api.schemas import Request as Body
 from api.service import Service
 from api.streaming import STALLED_S, disconnected
 from vault.access import Actor
-from vault.export import RECORDINGS_MAX, Exports, WantedExport
+from vault.export import Exports
+from vault.export_access import RECORDINGS_MAX
+from vault.export_plan import WantedExport
 from vault.export_rows import Export
 from vault.export_seal import recipient_fingerprint
 from vault.open_export import OpenExport

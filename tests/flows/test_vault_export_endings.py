@@ -17,7 +17,8 @@ from core.scope import for_all_controllers
 from tests.fakes.listening_room import CAMPAIGN, Room, open_room, wav
 from vault.access import Actor
 from vault.errors import ListenDenied, RecordingNotFound
-from vault.export import Exports, WantedExport
+from vault.export import Exports
+from vault.export_plan import WantedExport
 from vault.grants import GrantRequest
 from vault.open_export import OpenExport
 from vault.rights import Rights
