@@ -143,6 +143,7 @@ def _restored(report: dict[str, Any]) -> list[str]:
         f"objects missing: {report['missing_count']}",
         f"ledger entries: {report['ledger_size']}",
         f"corrections put back: {report['corrected']}, lost: {report['lost_corrections']}",
+        f"caps of grants counted again: {report['recounted_grants']}",
         f"anchor: {report['anchor']}",
     ]
     lines += [

@@ -41,7 +41,7 @@ from keys.model import Pointer
 from keys.providers.registry import Providers
 from keys.recovery import Recovery
 from keys.store import KeyStore
-from retention import restore_ledger, restore_start, restore_stop
+from retention import restore_caps, restore_ledger, restore_start, restore_stop
 from retention.errors import RestoreRefused
 from retention.restore_corrections import Corrections
 from retention.restore_erasures import UndoneErasures
@@ -157,6 +157,7 @@ class Restore:
         controller_ids = self._controllers()
         report.anchor = self.anchor()
         replayed = Replay(self.database, self.ledger).run()
+        report.recounted_grants = restore_caps.recount(self.database, self.ledger)
         with self.database.transaction() as connection:
             end_pending(connection, now=self.database.now(connection))
         report.replayed, report.returned_campaigns = replayed.changed, replayed.campaigns

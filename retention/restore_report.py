@@ -19,6 +19,7 @@ class RestoreReport:
         shredded_rows: rows of the backup whose keys are gone.
         returned_rows: recordings that the backup did not know.
         returned_campaigns, replayed: made again, and changed, from the ledger.
+        recounted_grants: whose counters of listens rose to what the ledger says.
         corrected: recordings whose corrected metadata came back; ``lost_corrections``: whose first
             version rules again, because the ledger's entry is of before it held corrections.
         set_aside: objects that nobody vouches for, with the reason, the first 1 000.
@@ -40,6 +41,7 @@ class RestoreReport:
     returned_rows: int = 0
     returned_campaigns: int = 0
     replayed: int = 0
+    recounted_grants: int = 0
     corrected: int = 0
     lost_corrections: int = 0
     set_aside: list[SetAside] = field(default_factory=list)

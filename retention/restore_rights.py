@@ -3,9 +3,10 @@
 Grants, freezes and suspensions are applied in the ledger's order like every other decision. An
 account that no row knows yet gets one when it was suspended, or its next token would be good.
 
-Not brought back: how many listens of a capped grant were used since, who was seen when, reviews.
-Approvals and exports under way, and browser sessions, end (``end_pending``) and are asked for
-again: one that was used up since the backup would be good a second time.
+What was used of a capped grant is counted again by ``retention.restore_caps``. Not brought back:
+who was seen when, reviews. Approvals and exports under way, and browser sessions, end
+(``end_pending``) and are asked for again: one that was used up since the backup would be good a
+second time.
 """
 
 from __future__ import annotations

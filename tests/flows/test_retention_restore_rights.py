@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import sqlalchemy as sa
 
@@ -15,9 +16,11 @@ from retention import restore_replay
 from retention.restore_rights import RIGHTS
 from tests.composition import CONTROLLER
 from tests.fakes.retention_vault import copy_rows, put_rows_back
-from tests.fakes.whole_vault import WholeVault, whole_vault
+from tests.fakes.whole_vault import WholeVault, call, whole_vault
+from vault.access import Actor
 from vault.access_tables import accounts, freezes, grants
 from vault.errors import ApprovalRequired
+from vault.export_plan import WantedExport
 from vault.freeze import FreezeRequest
 from vault.grants import GrantRequest
 
@@ -138,6 +141,65 @@ def test_a_session_that_was_ended_since_the_backup_does_not_come_back(vault: Who
     service.restore.run()
     with pytest.raises(Unauthenticated):
         sessions.recognise(secret)
+    vault.close()
+
+
+def capped(tmp_path: Path) -> tuple[WholeVault, Actor, str]:
+    """Return a vault where rights want grants, somebody with a grant of four listens, its id."""
+    vault = whole_vault(tmp_path, {"GRANTS": "required"})
+    someone = vault.made.actor("quality-manager", subject="someone")
+    request = GrantRequest(
+        account=someone.id,
+        role="quality-manager",
+        campaign_ref="winter-sale",
+        purposes=("quality-control",),
+        reason=REASON,
+        listens_max=4,
+    )
+    return vault, someone, vault.service.grants.give(vault.actor("admin"), request).id
+
+
+def use_up(vault: WholeVault, someone: Actor) -> Callable[[], None]:
+    """Listen once, back up, listen once and export two; returns how to put the backup back."""
+    service, calls = vault.service, [vault.deposit(call(pitch)) for pitch in (3, 5)]
+    said = {"purpose": "quality-control", "reason": REASON}
+    service.listens.grant(someone, calls[0], **said, bind_cookie=False)
+    old = copy_rows(service.ports.database)
+    service.listens.grant(someone, calls[1], **said, bind_cookie=False)
+    receiver = str(pyrage.x25519.Identity.generate().to_public())
+    planned = service.exports.plan(
+        someone, WantedExport(tuple(calls), receiver, "quality-control", REASON)
+    )
+    officer = vault.made.actor("dpo", subject="officer")
+    service.approvals.decide(officer, planned.approval_id or "", approve=True, reason=REASON)
+    for _ in range(2):  # cut and begun again: counted once
+        service.exports.begin(someone, planned.id)
+    while service.sequencer.run_once():
+        pass
+    return lambda: put_rows_back(service.ports.database, old)
+
+
+def test_a_restore_does_not_refill_the_cap_of_a_grant(tmp_path: Path) -> None:
+    vault, someone, grant_id = capped(tmp_path)
+    put_back = use_up(vault, someone)
+    database = vault.service.ports.database
+    assert rows(database, grants)[grant_id]["listens_used"] == 4
+    put_back()
+    assert rows(database, grants)[grant_id]["listens_used"] == 1
+    for rose in (1, 0):
+        assert vault.service.restore.run().recounted_grants == rose
+        assert rows(database, grants)[grant_id]["listens_used"] == 4
+    vault.close()
+
+
+def test_a_cap_keeps_what_the_backup_knows_when_the_ledger_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault, someone, grant_id = capped(tmp_path)
+    use_up(vault, someone)()
+    monkeypatch.setattr("retention.restore_caps.facts_of", lambda *_: iter(()))
+    assert vault.service.restore.run().recounted_grants == 0
+    assert rows(vault.service.ports.database, grants)[grant_id]["listens_used"] == 1
     vault.close()
 
 
