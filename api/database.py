@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from api.settings import Settings
 from core.db import Database, open_database
 from core.migrate import check_schema, migrate
+
+HELD_SPARE_S: Final = 5  # a transaction may be silent for one call to a key provider, and this
 
 
 def open_vault_database(settings: Settings) -> Database:
@@ -35,4 +38,6 @@ def open_bare_database(settings: Settings) -> Database:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             path.touch(mode=0o600)  # its write-ahead log gets the same
-    return open_database(settings.database_uri)
+    return open_database(
+        settings.database_uri, held_max_s=settings.key_provider_timeout_s + HELD_SPARE_S
+    )

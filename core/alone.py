@@ -23,6 +23,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from core import scope
+from core.postgresql import ONLY_READS
 
 ASK_AFTER_S: Final = 1.0
 TRY_AGAIN_S: Final = 60.0
@@ -60,7 +61,7 @@ class AloneConnection:
                 many = head + values + ", ".join([row] * len(rows))
                 raw.execute(many, [value for one in rows for value in one])
             except self._driver.Error as err:
-                self._drop_if_broken()
+                self._drop_if_broken(err)
                 raise DBAPIError.instance(
                     None, None, err, self._driver.Error, dialect=self._engine.dialect
                 ) from err
@@ -86,7 +87,6 @@ class AloneConnection:
         words, named = self._engine.dialect.create_connect_args(self._engine.url)
         options = f"{named.pop('options', '')} -c {scope.SETTING}={scope.EVERY}".strip()
         try:
-            named = {"application_name": scope.PROGRAM, **named}
             raw = self._driver.connect(*words, **named, options=options, autocommit=True)
             if raw.execute(f"SELECT current_setting('{scope.SETTING}', true)").fetchone() == (
                 scope.EVERY,
@@ -98,8 +98,8 @@ class AloneConnection:
         self._failed_s = time.monotonic()
         return None
 
-    def _drop_if_broken(self) -> None:
-        if self._raw.closed or self._raw.broken:
+    def _drop_if_broken(self, err: Any) -> None:
+        if self._raw.closed or self._raw.broken or err.sqlstate == ONLY_READS:
             self._drop()
 
     def _drop(self) -> None:

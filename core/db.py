@@ -8,11 +8,15 @@ tombstone, vanish.
 On PostgreSQL each transaction begins by saying whose rows it may touch (``core/scope.py``), in the
 same round trip as ``BEGIN``; superusers, whom no policy stops, are not bothered with it.
 
+A process that stops inside a transaction is waited for as long as ``core/postgresql.py`` says; the
+connection it wakes up with is dead, so nothing that it began is kept.
+
 Instants are stored as whole milliseconds since 1970 (``UtcMs``): one meaning on both engines.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,18 +25,19 @@ from functools import cached_property
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Dialect, Engine
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from sqlalchemy.engine import Connection, Dialect, Engine, ExceptionContext
+from sqlalchemy.exc import DBAPIError
 
-from core import scope
+from core import postgresql, scope
 from core.alone import AloneConnection
-from core.errors import DatabaseUnavailable, InvalidRequest, UnsafeDatabase
+from core.errors import DatabaseUnavailable, UnsafeDatabase
+from core.outage import only_reads, translated
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_TIMEOUT_MS: Final = 30_000
 _AFTER_COMMIT: Final = "oubliette-after-commit"
 _SQLITE_FULL: Final = 2
+POOL_WAIT_S: Final = 5
 _IN_TRANSACTION: Final = 2  # libpq's PQTRANS_INTRANS
 APPLICATION_NAME: Final = scope.PROGRAM
 
@@ -83,10 +88,12 @@ class Database:
 
     Attributes:
         walled: policies of PostgreSQL apply to this role, so every transaction says its scope.
+        held_max_s: how long a transaction may be silent before PostgreSQL ends its session.
     """
 
     engine: Engine
     walled: bool = field(default=False, kw_only=True)
+    held_max_s: int = field(default=postgresql.HELD_MAX_S, kw_only=True)
 
     @property
     def is_sqlite(self) -> bool:
@@ -98,11 +105,13 @@ class Database:
         """Run a writing transaction; commits on return, rolls back on any exception.
 
         Raises:
-            DatabaseUnavailable: the server is gone or locked for longer than 30 s; whether a
-                commit that was under way took effect is then unknown. Or no connection came free.
+            DatabaseBusy: no connection came free, or somebody else holds a row or, on SQLite, the
+                file for longer than 30 s; nothing was done.
+            DatabaseUnavailable: the server is gone; whether a commit that was under way took effect
+                is then unknown.
             InvalidRequest: a text with a NUL was given to PostgreSQL, which has none.
         """
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             connection.info.pop(_AFTER_COMMIT, None)
             self._begin(connection, "IMMEDIATE")
             yield connection
@@ -114,7 +123,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a reading transaction: one snapshot on SQLite, never blocked by a writer."""
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             self._begin(connection, "DEFERRED")
             try:
                 yield connection
@@ -132,9 +141,31 @@ class Database:
         elif self.walled:
             said = scope.statement()
             raw: Any = connection.connection.driver_connection
-            raw.pgconn.exec_(f"BEGIN; {said}".encode())
+            with contextlib.suppress(MemoryError):  # what psycopg calls a connection that just died
+                raw.pgconn.exec_(f"BEGIN; {said}".encode())
             if raw.info.transaction_status != _IN_TRANSACTION:
                 connection.exec_driver_sql(said)  # raises what is wrong with the connection
+
+    def may_wait(self, connection: Connection, most_s: int) -> None:
+        """Let the open transaction be silent for longer, and for its locks; 0 is without end.
+
+        For the few that wait for something else than the database while they hold rows.
+        """
+        if not self.is_sqlite:
+            for name in ("idle_in_transaction_session_timeout", "lock_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {name} = {most_s * 1000}")
+
+    def check_writes(self, connection: Connection) -> None:
+        """Look whether the server takes writes, as far as a reading transaction can tell.
+
+        Raises:
+            DatabaseUnavailable: it is a standby, or was closed to writing.
+        """
+        if self.is_sqlite:
+            return
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
+            connection.invalidate()
+            raise DatabaseUnavailable(why="only-reads")
 
     def now(self, connection: Connection) -> datetime:
         """Return the database's clock, aware UTC, to the millisecond."""
@@ -165,19 +196,17 @@ class Database:
             connection.begin()  # SQLAlchemy's word for it, so that it commits
         if not self.is_sqlite:
             statement = statement.replace("?", "%s")
-        cursor = connection.connection.cursor()
         driver: Any = connection.dialect.dbapi
         try:
-            if len(rows) == 1:
-                cursor.execute(statement, rows[0])
-            else:
-                cursor.executemany(statement, rows)
+            with contextlib.closing(connection.connection.cursor()) as cursor:
+                if len(rows) == 1:
+                    cursor.execute(statement, rows[0])
+                else:
+                    cursor.executemany(statement, rows)
         except driver.Error as err:
-            raise DBAPIError.instance(
-                None, None, err, driver.Error, dialect=connection.dialect
-            ) from err
-        finally:
-            cursor.close()
+            if getattr(err, "sqlstate", None) == postgresql.ONLY_READS:
+                connection.invalidate()
+            raise _as_sqlalchemy(connection, err) from err
 
     def insert_alone(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows in a transaction of nothing else, for work in ``for_all_controllers``.
@@ -192,7 +221,7 @@ class Database:
             DBAPIError, DatabaseUnavailable, InvalidRequest: as ``transaction``.
         """
         if not self.is_sqlite:
-            with _translated():
+            with translated():
                 if self._alone.insert(statement.replace("?", "%s"), rows):
                     return
         with self.transaction() as connection:
@@ -216,57 +245,53 @@ class Database:
         self.engine.dispose()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, NoConnectionFree) as err:
-        raise DatabaseUnavailable from err
-    except DBAPIError as err:
-        if err.connection_invalidated:
-            raise DatabaseUnavailable from err
-        if _is_no_text(err):
-            raise InvalidRequest(what="text") from err
-        raise
-
-
-def _is_no_text(error: DBAPIError) -> bool:
-    """Tell whether PostgreSQL's driver refused a NUL, which no text of that engine can hold."""
-    return isinstance(error, DataError) and getattr(error.orig, "sqlstate", None) is None
-
-
-def open_database(uri: str, *, pool_size: int = 16) -> Database:
+def open_database(
+    uri: str, *, pool_size: int = 16, held_max_s: int = postgresql.HELD_MAX_S
+) -> Database:
     """Open ``sqlite:///path`` or ``postgresql://...`` and check that its commits are durable.
+
+    Args:
+        uri: where it is.
+        pool_size: connections that are kept; as many again are made when they are needed.
+        held_max_s: how long a transaction may be silent (PostgreSQL).
 
     Raises:
         UnsafeDatabase: ``synchronous_commit`` is off, or SQLite refuses WAL with FULL.
         DatabaseUnavailable: nothing answers.
     """
-    url = sa.engine.make_url(uri)
-    shared = {"pool_size": pool_size, "max_overflow": pool_size, "hide_parameters": True}
-    if url.get_backend_name() == "sqlite":
-        engine = sa.create_engine(
-            url,
-            poolclass=sa.pool.QueuePool,
-            connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
-            **shared,
-        )
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-    else:
-        engine = sa.create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            pool_pre_ping=True,
-            connect_args={"application_name": url.query.get("application_name", APPLICATION_NAME)},
-            **shared,
-        )
-    database = Database(engine)
+    engine = _engine(sa.engine.make_url(uri), pool_size=pool_size, held_max_s=held_max_s)
+    database = Database(engine, held_max_s=held_max_s)
     try:
         _check_durable(database)
-        database = Database(engine, walled=_is_walled(database))
+        database = Database(engine, walled=_is_walled(database), held_max_s=held_max_s)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _as_sqlalchemy(connection: Connection, error: Exception) -> BaseException:
+    """Return what SQLAlchemy would have raised for an error of the driver."""
+    driver: Any = connection.dialect.dbapi
+    return DBAPIError.instance(None, None, error, driver.Error, dialect=connection.dialect)
+
+
+def _engine(url: sa.URL, *, pool_size: int, held_max_s: int) -> Engine:
+    shared: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": POOL_WAIT_S,
+        "hide_parameters": True,
+    }
+    if url.get_backend_name() == "sqlite":
+        waits = {"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000}
+        engine = sa.create_engine(url, poolclass=sa.pool.QueuePool, connect_args=waits, **shared)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    told = postgresql.address(url, application=APPLICATION_NAME, held_max_s=held_max_s)
+    engine = sa.create_engine(told, pool_pre_ping=True, **shared)
+    sa.event.listen(engine, "handle_error", _leave_what_only_reads)
+    return engine
 
 
 def _is_walled(database: Database) -> bool:
@@ -276,6 +301,13 @@ def _is_walled(database: Database) -> bool:
     query = "SELECT NOT (rolsuper OR rolbypassrls) FROM pg_roles WHERE rolname = current_user"
     with database.read() as connection:
         return bool(connection.exec_driver_sql(query).scalar_one())
+
+
+def _leave_what_only_reads(context: ExceptionContext) -> None:
+    """Drop every pooled connection to a server that refused to write; new ones look for another."""
+    error = context.sqlalchemy_exception
+    if isinstance(error, DBAPIError) and only_reads(error):
+        context.is_disconnect = True
 
 
 def _prepare_sqlite(raw: Any, record: object) -> None:

@@ -59,6 +59,14 @@ class DatabaseUnavailable(CoreError):
     retryable = True
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """No connection came free in time, or somebody else holds a row; nothing was done."""
+
+    code = "busy"
+    title = "The service is busy; try again shortly."
+    retryable = True
+
+
 class UnsafeDatabase(CoreError):
     """The database would acknowledge commits that a power cut can undo."""
 

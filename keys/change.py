@@ -25,6 +25,7 @@ from typing import Final
 from core.db import Database
 from core.errors import DatabaseUnavailable, IntegrityFailure, OublietteError
 from keys.cover import Cover
+from keys.destruction import hold_patiently
 from keys.errors import KeyMissing, PointerMoved
 from keys.model import Pointer
 from keys.ports import KeyJournal, KeyProvider
@@ -137,7 +138,7 @@ class EpochChange:
         """
         try:
             with self.database.transaction() as connection:
-                pointer = self._store.hold(connection, key.controller_id)
+                pointer = hold_patiently(self.database, connection, key.controller_id)
                 if pointer is not None and pointer.key_id != key.key_id and self._opens(pointer):
                     key.provider.destroy(key.key_id)
         except OublietteError as err:

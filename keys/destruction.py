@@ -11,6 +11,10 @@ held. Everything else happens while the pointer's row is held, so the pointer ca
    pointer's own: those of earlier pointers, and those of attempts that never became one;
 4. every provider lists none of them any more, and the pointer's key still opens the blob.
 
+Between two calls to providers the server is asked whether the row is still held: a process that was
+stopped finds its session ended and goes no further. One look at a slow place, or one call, may take
+as long as ``SILENT_MAX_S`` allows beside the limit of every transaction.
+
 Anything else than that, a provider that does not answer first of all, leaves the shred unfinished:
 it is run again, any number of times. A key of a later epoch is never touched: it may be an attempt
 under way, or what the pointer moved to while this process slept.
@@ -19,9 +23,12 @@ under way, or what the pointer moved to while this process slept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
+
+from sqlalchemy.engine import Connection
 
 from core.db import Database
 from core.errors import IntegrityFailure
@@ -33,6 +40,7 @@ from keys.providers.registry import Providers
 from keys.sealed_cover import SealedCovers
 from keys.store import KeyStore
 
+SILENT_MAX_S: Final = 30
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -73,18 +81,18 @@ class Destruction:
     ) -> ShredOutcome:
         store = KeyStore(self.database)
         before = store.read(controller_id)
-        self._others(before)
+        self._others(before, _nobody)
         self._spread(before)
         with self.database.transaction() as connection:
-            pointer = store.hold(connection, controller_id)
+            pointer = hold_patiently(self.database, connection, controller_id)
             if pointer is None:
                 raise KeyUnavailable(what="key-tree", controller_id=controller_id)
-            doomed = [
-                (one, key.key_id) for one, key in self._others(pointer) if _is_over(key, pointer)
-            ]
+            held = partial(self.database.now, connection)
+            others = self._others(pointer, held)
+            doomed = [(one, key.key_id) for one, key in others if _is_over(key, pointer)]
             self._prove_open(pointer, targets)
-            self._destroy(doomed, pointer)
-            self._confirm(pointer, alone=alone)
+            self._destroy(doomed, pointer, held)
+            self._confirm(pointer, held, alone=alone)
             destroyed_at = self.database.now(connection)
             store.set_destroyed(connection, controller_id, pointer.epoch - 1)
         touched = {provider.uri for provider, _ in doomed} | {pointer.provider_uri}
@@ -111,8 +119,10 @@ class Destruction:
                 what="cover", controller_id=pointer.controller_id, epoch=pointer.epoch
             ) from err
 
-    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
-        """Return every key of the controller but the pointer's own.
+    def _others(
+        self, pointer: Pointer, held: Callable[[], object]
+    ) -> list[tuple[KeyProvider, ListedKey]]:
+        """Return every key of the controller but its pointer's; ``held`` looks before each call.
 
         Raises:
             DestructionUnconfirmed: a provider did not answer, or shows no sign of a key that is
@@ -122,7 +132,7 @@ class Destruction:
             shown = [
                 (provider, key)
                 for provider in self.providers
-                for key in provider.list_keys(pointer.controller_id)
+                for key in _listed(provider, pointer.controller_id, held)
             ]
         except KeyUnavailable as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
@@ -132,18 +142,25 @@ class Destruction:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id, what="key-not-listed")
         return others
 
-    def _destroy(self, doomed: Sequence[tuple[KeyProvider, str]], pointer: Pointer) -> None:
+    def _destroy(
+        self,
+        doomed: Sequence[tuple[KeyProvider, str]],
+        pointer: Pointer,
+        held: Callable[[], object],
+    ) -> None:
         try:
             for provider, key_id in doomed:
+                held()
                 provider.destroy(key_id)
         except KeyUnavailable as err:
             raise DestructionUnconfirmed(controller_id=pointer.controller_id) from err
 
-    def _confirm(self, pointer: Pointer, *, alone: bool) -> None:
+    def _confirm(self, pointer: Pointer, held: Callable[[], object], *, alone: bool) -> None:
         """Ask each provider once more, in the session in which the pointer's key still works."""
-        left = [key for _, key in self._others(pointer)]
+        left = [key for _, key in self._others(pointer, held)]
         if any(_is_over(key, pointer) for key in left):
             raise DestructionUnconfirmed(controller_id=pointer.controller_id, keys=len(left))
+        held()
         try:
             self.covers.open(pointer).close()
         except (KeyUnavailable, KeyMissing, IntegrityFailure) as err:
@@ -154,6 +171,25 @@ class Destruction:
     def _limits(self, uris: set[str]) -> tuple[str, ...]:
         limits = {limit for one in self.providers if one.uri in uris for limit in one.limits}
         return tuple(sorted(limits))
+
+
+def hold_patiently(
+    database: Database, connection: Connection, controller_id: str
+) -> Pointer | None:
+    """Hold the pointer's row for as long as a slow provider and a slow place may take."""
+    database.may_wait(connection, database.held_max_s + SILENT_MAX_S)
+    return KeyStore(database).hold(connection, controller_id)
+
+
+def _listed(
+    provider: KeyProvider, controller_id: str, held: Callable[[], object]
+) -> Sequence[ListedKey]:
+    held()
+    return provider.list_keys(controller_id)
+
+
+def _nobody() -> None:
+    """Hold nothing: no row is held yet."""
 
 
 def _is_over(key: ListedKey, pointer: Pointer) -> bool:

@@ -3,7 +3,8 @@
 Correctness rests on the compare-and-set of the pointer; two that hold "the" lock, because a
 connection broke or a file system forgets locks, waste a key and a blob and start over.
 
-PostgreSQL: a session's advisory lock on a connection of its own. SQLite: a lock on a file in
+PostgreSQL: a session's advisory lock on a connection of its own, which the server ends after a
+minute: a process that is stopped keeps nobody out for longer. SQLite: a lock on a file in
 ``<database>.locks/``, which is never removed (removing it would let two lock different files of one
 name). In one process, a lock in memory comes first, so that at most one thread waits outside.
 """
@@ -24,11 +25,13 @@ from typing import Final
 import sqlalchemy as sa
 
 from core.db import Database
-from core.errors import DatabaseUnavailable
+from core.outage import translated
 from keys.errors import KeyUnavailable
 
 _WAIT_S: Final = 60.0
 _POLL_S: Final = 0.05
+_KEPT_FACTOR: Final = 4  # of the longest silence in a transaction
+_KNOWS_IDLE_SESSIONS: Final = (14,)
 _IN_PROCESS: Final[dict[tuple[str, str], threading.Lock]] = {}
 _GUARD: Final = threading.Lock()
 
@@ -59,15 +62,16 @@ class ControllerLocks:
 
     @contextlib.contextmanager
     def _advisory(self, controller_id: str) -> Iterator[None]:
-        try:
+        with translated():
             connection = self.database.engine.connect()
-        except sa.exc.OperationalError as err:
-            raise DatabaseUnavailable from err
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.detach()  # closed for good below: the server drops the lock with the session
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()  # closed for good below: the server drops the lock with the session
         with contextlib.closing(connection):
             try:
                 connection.exec_driver_sql(f"SET lock_timeout = {int(self.wait_s * 1000)}")
+                if (connection.dialect.server_version_info or ()) >= _KNOWS_IDLE_SESSIONS:
+                    kept_ms = _KEPT_FACTOR * self.database.held_max_s * 1000
+                    connection.exec_driver_sql(f"SET idle_session_timeout = {kept_ms}")
                 number = sa.literal(_number(controller_id), sa.BigInteger)
                 connection.execute(sa.select(sa.func.pg_advisory_lock(number)))
             except sa.exc.DBAPIError as err:

@@ -177,6 +177,7 @@ def snapshot(database: Database) -> Iterator[Connection]:
     with database.read() as connection:
         if not database.is_sqlite:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        database.may_wait(connection, 0)  # for the folder that it writes to
         yield connection
 
 

@@ -33,6 +33,7 @@ class Faults:
         rate: bytes a second, each way; 0 is unlimited.
         cut_after: resets the connection after so many bytes from the client.
         cut_reply_after: the same for bytes from the server.
+        cut_with: resets instead of passing on a piece from the client that holds this text.
         cut_reply_with: resets instead of passing on a piece from the server that holds this text.
         cuts: how many cuts are made before the wire heals by itself; None is no end.
         blackhole: accepts and passes nothing on.
@@ -44,6 +45,7 @@ class Faults:
     rate: int = 0
     cut_after: int | None = None
     cut_reply_after: int | None = None
+    cut_with: bytes | None = None
     cut_reply_with: bytes | None = None
     cuts: int | None = None
     blackhole: bool = False
@@ -180,7 +182,8 @@ class FaultProxy:
         else:
             self.stats.received += len(piece)
             piece = faults.rewrite(piece) if faults.rewrite else piece
-        if not from_client and faults.cut_reply_with and faults.cut_reply_with in piece:
+        marker = faults.cut_with if from_client else faults.cut_reply_with
+        if marker and marker in piece:
             limit = 0
         if limit is None or seen + len(piece) <= limit or faults.cuts == 0:
             return piece, False
