@@ -7,6 +7,8 @@
 - What the parser refuses is answered with a problem document, and never in the middle of another
   answer: then the connection is cut.
 - Connections above a number are closed at once.
+- While the process drains, answers say ``Connection: close``, and a connection whose next head is
+  on its way is not closed under it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+from uvicorn.server import ServerState
 
 from api.errors import HeadersTooLarge
 from api.problems import MEDIA_TYPE, problem_body, status_of
@@ -32,6 +35,26 @@ _RESET: Final = struct.pack("ii", 1, 0)  # linger for no time at all: the peer s
 SILENT_BYTES_MAX: Final = 32_768
 HEAD_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4_096
+
+
+class Connections(ServerState):
+    """The connections of one server, and whether it is leaving."""
+
+    leaving = False
+
+    def leave(self) -> None:
+        """Let every answer that has not begun, and every later one, end its connection."""
+        self.leaving = True
+        for connection in self._bounded():
+            connection.last_answer()
+
+    def cut_answers(self) -> None:
+        """Cut the answers that did not end by themselves, because nobody reads them."""
+        for connection in self._bounded():
+            connection.cut_answer()
+
+    def _bounded(self) -> list[BoundedConnection]:
+        return [one for one in self.connections if isinstance(one, BoundedConnection)]
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -80,6 +103,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._silent_bytes = 0
         self._head_done()
         super().on_headers_complete()
+        if isinstance(self.server_state, Connections) and self.server_state.leaving:
+            self.last_answer()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, which is progress."""
@@ -95,6 +120,17 @@ class BoundedConnection(HttpToolsProtocol):
         """Answer what is not HTTP."""
         del msg
         self._refuse(InvalidRequest(what="http"))
+
+    def last_answer(self) -> None:
+        """End the connection with the answer that is due, and say so in it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started:
+            cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close when nothing is under way; a request whose head is coming gets its answer."""
+        if not self._in_head:
+            super().shutdown()
 
     def cut_answer(self) -> None:
         """End the connection when an answer is on its way: a reader that stalls ends too."""

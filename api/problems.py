@@ -115,6 +115,7 @@ STATUS: Final[Mapping[str, int]] = {
     "key-unavailable": 503,
     "lease-lost": 503,
     "ledger-unavailable": 503,
+    "migration-blocked": 503,
     "not-initialised": 503,
     "not-ready": 503,
     "pointer-moved": 503,

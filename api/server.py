@@ -1,8 +1,19 @@
 """Running the application under uvicorn: bounded connections, our own log, an orderly end.
 
-On SIGTERM or SIGINT: readiness turns false and no further connection is taken; running streams are
-told to end at their next batch, and cut after 2 s when nobody reads them; uploads may finish within
-25 s; then threads stop, key material is zeroed and the database closed. A second signal cuts all.
+On SIGTERM or SIGINT:
+
+1. Readiness turns false and new deposits are refused with Retry-After, but connections are taken
+   and everything else is answered for ``DRAIN_GRACE_S``: a balancer learns late that this process
+   ends. Each answer says ``Connection: close``, so that nobody sends more where nobody will listen.
+2. No further connection is taken. Running streams are told to end at their next batch, and cut
+   after 2 s when nobody reads them: the player's next range goes on at another replica, with the
+   same ticket. Uploads may finish within 20 s, then they are refused with Retry-After.
+3. After 25 s what is left is cut; threads stop, key material is zeroed, the database is closed.
+
+A second signal ends the first step; a second SIGINT cuts all.
+
+Source: Kubernetes documentation, "Termination of Pods" (a pod's address leaves the balancers while
+SIGTERM is delivered); RFC 9112 section 9.6 (how connections end).
 """
 
 from __future__ import annotations
@@ -11,6 +22,7 @@ import asyncio
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +32,17 @@ import uvicorn
 
 from api.allocator import keep_freed_memory
 from api.app import create_app
-from api.connection import BoundedConnection
+from api.connection import BoundedConnection, Connections
 from api.no_core import leave_no_core
 from api.observability import log
+from api.roles import TAKES_REQUESTS
 from api.service import Service
 
 DRAIN_S: Final = 25
+UPLOADS_END_S: Final = 20.0
 STREAMS_END_S: Final = 2.0
-KEEP_ALIVE_S: Final = 30
+KEEP_ALIVE_S: Final = 75  # above the 60 s of nginx: who closes first loses what was just sent
+_LOOK_S: Final = 0.1
 BACKLOG: Final = 1_024
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -92,6 +107,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
+        self.server_state = self.connections = Connections()
         self._service = service
         self.ready = threading.Event()
 
@@ -116,15 +132,30 @@ class DrainingServer(uvicorn.Server):
             self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain: not ready, no new connection, streams end, uploads finish."""
-        log().info("draining")
+        """Drain in the steps that the module tells."""
+        log().info("draining", grace_s=self._grace_s)
+        self._service.refuse_new()
+        self.connections.leave()
+        await self._go_on(self._grace_s)
         self._service.drain()
-        cut = asyncio.get_running_loop().call_later(STREAMS_END_S, self._cut_answers)
+        loop = asyncio.get_running_loop()
+        ends = [
+            loop.call_later(STREAMS_END_S, self.connections.cut_answers),
+            loop.call_later(UPLOADS_END_S, self._service.uploads.end),
+        ]
         await super().shutdown(sockets)
-        cut.cancel()
+        for one in ends:
+            one.cancel()
 
-    def _cut_answers(self) -> None:
-        """Cut the streams that did not end by themselves, because nobody reads them."""
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, BoundedConnection):
-                connection.cut_answer()
+    @property
+    def _grace_s(self) -> int:
+        """Return for how long balancers may still send requests; a worker gets none."""
+        taking = self._service.role in TAKES_REQUESTS
+        return self._service.settings.drain_grace_s if taking else 0
+
+    async def _go_on(self, seconds: float) -> None:
+        """Go on taking requests; a second signal ends it."""
+        until_s = time.monotonic() + seconds
+        # looked at, not waited for: a signal's handler may not touch the loop
+        while time.monotonic() < until_s and len(self._captured_signals) <= 1:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)

@@ -22,6 +22,7 @@ from api.readiness import Readiness
 from api.roles import Role
 from api.settings import Settings
 from api.threads import Threads
+from api.upload_body import Uploads
 from core.db import Database
 from core.errors import OublietteError
 from core.ports import Clock
@@ -152,6 +153,7 @@ class Service:
     scheduler: Scheduler
     work_lease: WorkLease
     threads: Threads = field(default_factory=Threads)
+    uploads: Uploads = field(default_factory=Uploads)
     erasure_due: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -212,9 +214,13 @@ class Service:
             if one.name in names:
                 one.start()
 
+    def refuse_new(self) -> None:
+        """Turn not ready and refuse deposits: they may take longer than this process has."""
+        self.readiness.draining.set()
+
     def drain(self) -> None:
         """Refuse what is new, cut what streams; uploads under way may end."""
-        self.readiness.draining.set()
+        self.refuse_new()
         self.streams.cut_everything()
 
     def stop(self) -> None:

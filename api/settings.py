@@ -71,6 +71,7 @@ class Settings:
     trusted_proxies: tuple[str, ...]
     listen_host: str
     listen_port: int
+    drain_grace_s: int
     oidc_issuer: str
     oidc_audience: str
     oidc_algorithms: tuple[str, ...]
@@ -122,8 +123,8 @@ class Settings:
         }
 
 
-# name without prefix, field, how it is read, the text when absent; {data}, {host}, {port} and
-# {grants} stand for settings further up
+# name without prefix, field, how it is read, the text when absent; {data}, {host}, {port}, {grace}
+# and {grants} stand for settings further up
 RULES: Final[tuple[Rule, ...]] = (
     Rule("MODE", "mode", choice("embedded", "production"), "embedded"),
     Rule("DATA_DIR", "data_dir", absolute_folder, "data"),
@@ -138,6 +139,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("LEDGER_URI", "ledger_uri", uri, "file://{data}/ledger"),
     Rule("LISTEN_HOST", "listen_host", text, "127.0.0.1"),
     Rule("LISTEN_PORT", "listen_port", whole(1, 65_535), "8080"),
+    Rule("DRAIN_GRACE_S", "drain_grace_s", whole(0, 60), "{grace}"),
     Rule("PUBLIC_URL", "public_url", base_url, "http://{host}:{port}"),
     Rule("TRUSTED_PROXIES", "trusted_proxies", words, ""),
     Rule("OIDC_ISSUER", "oidc_issuer", public_base_url(EMBEDDED_ISSUER), EMBEDDED_ISSUER),
@@ -222,6 +224,7 @@ def _anchors(values: Mapping[str, Any]) -> dict[str, str]:
         "host": f"[{host}]" if ":" in host else host,
         "port": str(values.get("listen_port", "")),
         "grants": "required" if values.get("mode") == "production" else "claims",
+        "grace": "5" if values.get("mode") == "production" else "0",
     }
 
 

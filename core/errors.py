@@ -79,3 +79,11 @@ class SchemaMismatch(CoreError):
 
     code = "schema-mismatch"
     title = "The database schema does not fit this version of the program."
+
+
+class MigrationBlocked(CoreError):
+    """Somebody held on to a table that a migration needs, or migrated at the same time."""
+
+    code = "migration-blocked"
+    title = "The schema could not be changed while others hold its tables; run it again."
+    retryable = True

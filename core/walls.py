@@ -27,7 +27,6 @@ from core.scope import SETTING, for_all_controllers
 WallState = Literal["up", "waiting", "none"]
 
 POLICY: Final = "oubliette_wall"
-_LOCK_TIMEOUT_MS: Final = 5_000
 _SAID: Final = f"(SELECT current_setting('{SETTING}', true))"
 # the subqueries run once a statement, not once a row
 _USING: Final = f"{_SAID} = '*' OR controller_id = ANY (string_to_array({_SAID}, ','))"
@@ -51,8 +50,12 @@ _OLDER: Final = sa.text(
 )
 
 
-def raise_walls(connection: Connection) -> WallState:
+def raise_walls(connection: Connection, *, lock_timeout_ms: int) -> WallState:
     """Give every table with a ``controller_id`` its policy; does nothing where there is one.
+
+    Args:
+        connection: of an open transaction.
+        lock_timeout_ms: how long requests may queue behind it, for each table.
 
     Returns:
         ``up``, or ``waiting`` while a program older than the walls is connected; ``none`` on
@@ -64,7 +67,7 @@ def raise_walls(connection: Connection) -> WallState:
     if missing and connection.execute(_OLDER).scalar_one():
         return "waiting"
     if missing:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_MS}ms'")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout_ms}ms'")
     quote = connection.dialect.identifier_preparer.quote
     for name in missing:
         table = quote(name)

@@ -28,7 +28,7 @@ from api.limits import LIMITS
 from api.multipart import AudioBegins, AudioForm, AudioPiece, FormEvent
 from api.problems import problem_response
 from api.service import Service
-from api.upload_body import Pace, UploadBody
+from api.upload_body import Pace, UploadBody, shutting_down
 from core.clock import to_text
 from core.errors import OublietteError
 from vault.access import Actor
@@ -58,7 +58,9 @@ async def _answer(request: Request, take: Take) -> Response:
     service: Service = request.app.state.service
     body = UploadBody(request.receive, Pace(idle_s=service.settings.upload_idle_s))
     try:
-        with service.upload_slots.take():
+        if service.readiness.draining.is_set():
+            raise shutting_down()
+        with service.upload_slots.take(), service.uploads.watch(body):
             async with body:
                 return await take(request, body)
     except OublietteError as error:

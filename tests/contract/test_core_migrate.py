@@ -76,7 +76,9 @@ def test_migrate_brings_an_empty_database_forward_and_twice_is_once(database: Da
 
 def test_a_schema_newer_than_the_program_is_refused_and_left_alone(database: Database) -> None:
     with database.transaction() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql(
+            "UPDATE alembic_version SET version_num = '9999', oldest_program = '9998'"
+        )
     assert schema_state(database) == "newer"
     for refused in (migrate, check_schema):
         with pytest.raises(SchemaMismatch, match="state=newer"):
@@ -84,6 +86,17 @@ def test_a_schema_newer_than_the_program_is_refused_and_left_alone(database: Dat
     with database.read() as connection:
         kept = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
     assert kept == "9999"
+
+
+def test_a_newer_schema_that_lets_this_program_go_on_is_used_and_left_alone(
+    database: Database,
+) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert schema_state(database) == "ahead"
+    check_schema(database)
+    migrate(database)
+    assert schema_state(database) == "ahead"
 
 
 def test_processes_that_migrate_at_once_take_turns(database: Database) -> None:

@@ -162,6 +162,7 @@ def fleet_environ(folder: Path, database_uri: str, issuer: LoopbackIssuer) -> di
         "OUBLIETTE_OIDC_AUDIENCE": AUDIENCE,
         "OUBLIETTE_OIDC_STEP_UP_ACR": ACR,
         "OUBLIETTE_GRANTS": "claims",
+        "OUBLIETTE_DRAIN_GRACE_S": "0",
         "OUBLIETTE_RECORDING_MAX_BYTES": "1 MiB",
     }
 

@@ -200,6 +200,7 @@ def test_the_page_of_settings_lists_each_with_its_default() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", page, re.MULTILINE))
     named = {"data": "<data>", "host": "<host>", "port": "<port>", "grants": "<grants>"}
+    named["grace"] = "<grace>"
     expected = {rule.name: rule.default.format(**named) for rule in RULES}
     assert set(rows) == set(expected)
     for name, default in expected.items():
