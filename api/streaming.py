@@ -93,7 +93,7 @@ class AudioResponse(Response):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except OublietteError as err:
             _LOG.info("stream cut", extra={"code": err.code})
-            _cut_connection(scope)
+            cut_connection(scope)
         except (TimeoutError, OSError):
             _LOG.info("stream cut", extra={"code": "reader-gone"})
         finally:
@@ -142,7 +142,7 @@ class AudioResponse(Response):
         raise TimeoutError
 
 
-def _cut_connection(scope: Scope) -> None:
+def cut_connection(scope: Scope) -> None:
     """End the connection with whatever it still holds, where the server offers that."""
     cut = scope.get("extensions", {}).get(CUT, {}).get("cut")
     if cut is not None:

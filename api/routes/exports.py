@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import Annotated, Final
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
 from starlette.responses import Response as PlainResponse
-from starlette.types import Message, Receive, Scope, Send
 
 from api.callers import allow
 from api.errors import Busy
+from api.export_response import ExportResponse
 from api.limits import JsonRoute
 from api.openapi_text import problems
 from api.schemas import Answer, Instant, Purpose, Reason, json_example
 from api.schemas import Request as Body
 from api.service import Service
-from api.streaming import STALLED_S, disconnected
 from vault.access import Actor
 from vault.export import Exports
 from vault.export_access import RECORDINGS_MAX
@@ -191,63 +189,6 @@ async def file(
     exports: Exports = request.app.state.service.exports
     begun = await to_thread.run_sync(exports.begin, actor, export_id)
     return ExportResponse(OpenExport(exports, actor, begun), slots)
-
-
-class ExportResponse(PlainResponse):
-    """Streams an ``OpenExport``; whatever happens, how it ended is recorded."""
-
-    def __init__(self, opened: OpenExport, slots: asyncio.Semaphore) -> None:
-        """Take an export whose start is in the ledger."""
-        name = f"{opened.row.id}.tar.age"
-        super().__init__(
-            status_code=HTTPStatus.OK,
-            headers={
-                "Content-Type": "application/octet-stream",
-                "Content-Disposition": f'attachment; filename="{name}"',
-                "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",
-            },
-        )
-        del self.headers["content-length"]
-        self._opened = opened
-        self._slots = slots
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send every piece; a failure cuts the connection before the last chunk."""
-        del scope
-        whole = False
-        gone = asyncio.create_task(disconnected(receive))
-        try:
-            async with self._slots:
-                try:
-                    whole = await self._send_all(send, gone)
-                finally:
-                    await to_thread.run_sync(lambda: self._opened.end(whole=whole))
-        finally:
-            gone.cancel()
-        if whole:  # once that is in the ledger, the receiver may know that this was all
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> bool:
-        """Send every piece; False when the client went away, which a server does not say."""
-        piece = await to_thread.run_sync(self._opened.next_piece)  # a failure here is an answer
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status_code,
-                "headers": self.raw_headers,
-            }
-        )
-        while piece:
-            message: Message = {"type": "http.response.body", "body": piece, "more_body": True}
-            async with asyncio.timeout(STALLED_S):
-                await send(message)
-            await asyncio.sleep(0)
-            if gone.done():
-                return False
-            self._opened.delivered(len(piece))
-            piece = await to_thread.run_sync(self._opened.next_piece)
-        return True
 
 
 def _shown(request: Request, row: Export) -> ExportAnswer:

@@ -12,7 +12,7 @@ import pyrage
 import pytest
 from starlette.types import Message
 
-from api.routes.exports import ExportResponse
+from api.export_response import PACE_BYTES, PACE_S, ExportResponse, Pace
 from core.scope import for_all_controllers
 from tests.fakes.listening_room import CAMPAIGN, Room, open_room, wav
 from vault.access import Actor
@@ -85,6 +85,56 @@ def test_a_receiver_who_went_away_was_not_delivered_to(
     asyncio.run(serve())
     assert exports.get(actor, export_id).state == state
     assert last[-1] is not goes
+
+
+def sent_to(room: Room, export_id: str, *, wait_s: float) -> tuple[list[Message], bool]:
+    """Send an export to a reader who waits before each piece; returns what went, and a free slot.
+
+    A reader has a second for each MiB.
+    """
+    exports, actor, slots = room.made.service.exports, manager(room), asyncio.Semaphore(1)
+    went: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            await asyncio.sleep(wait_s)
+        went.append(message)
+
+    async def serve() -> None:
+        sending = OpenExport(exports, actor, exports.begin(actor, export_id))
+        await ExportResponse(sending, slots, Pace(1.0, 1 << 20))({}, receive, send)
+
+    asyncio.run(serve())
+    return went, not slots.locked()
+
+
+def test_a_reader_who_takes_drops_is_cut_and_gives_the_slot_to_others(room: Room) -> None:
+    export_id = approved(room)
+    went, free = sent_to(room, export_id, wait_s=0.6)
+    assert went[-1]["more_body"] is True
+    assert (
+        sum(len(one.get("body", b"")) for one in went)
+        < room.made.service.exports.get(manager(room), export_id).clear_bytes
+    )
+    assert free
+    assert room.made.service.exports.get(manager(room), export_id).state == "planned"
+    went, _ = sent_to(room, export_id, wait_s=0.0)  # one who keeps up has it all
+    assert went[-1]["more_body"] is False
+    assert room.made.service.exports.get(manager(room), export_id).state == "done"
+
+
+def test_the_pace_of_a_reader() -> None:
+    """A piece every 29 s kept a slot for weeks: no wait was long enough to count."""
+    pace = Pace()
+    for _ in range(20):  # 64 KiB in 1.8 s each, 35 KiB a second, is just enough
+        pace.took(65_536, PACE_S * 65_536 / PACE_BYTES - 0.01)
+    pace.took(65_536, 29.0)
+    with pytest.raises(TimeoutError):
+        pace.took(65_536, 29.0)
 
 
 def test_a_role_that_the_newest_token_lacks_ends_an_export_in_mid_stream(room: Room) -> None:
