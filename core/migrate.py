@@ -84,11 +84,16 @@ def schema_state(database: Database) -> SchemaState:
 
 
 def check_schema(database: Database) -> None:
-    """Raise ``SchemaMismatch`` unless this program may use the schema.
+    """Look whether this program may use the schema, on a server that takes writes.
 
-    Its facts are ``state``, and ``run``: the command that comes first, where one helps.
+    Raises:
+        SchemaMismatch: it may not; the facts are ``state``, and ``run``: the command that comes
+            first, where one helps.
+        DatabaseUnavailable: the server only reads.
     """
-    state = schema_state(database)
+    with for_all_controllers(), database.read() as connection:
+        database.check_writes(connection)
+        state = _state(connection)
     if state == "newer":
         raise SchemaMismatch(state=state)
     if state in {"older", "empty"}:
@@ -156,7 +161,7 @@ def _turn(database: Database, give_up_s: float) -> Iterator[None]:
     while True:
         with database.transaction() as connection:
             if connection.execute(query).scalar_one():
-                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+                database.may_wait(connection, 0)
                 yield
                 return
         if time.monotonic() >= give_up_s:
