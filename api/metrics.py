@@ -63,7 +63,7 @@ class Metrics:
             "oubliette_token_unknown_roles", "Roles in tokens that are not known and were ignored."
         )
         self.slots_taken = self._gauge(
-            "oubliette_slots_taken", "Uploads and streams under way.", "kind"
+            "oubliette_slots_taken", "Uploads, streams and whole searches under way.", "kind"
         )
 
     def _watch_threads(self) -> None:

@@ -47,7 +47,7 @@ from keys.signing import NoteSigner, Pseudonyms
 from retention.scheduler import Scheduler
 from retention.work_lease import WorkLease
 from vault.deposit_keys import DepositKeys
-from vault.search_job import SearchJobs
+from vault.search_job import JOBS_MAX, SearchJobs
 from vault.stores.anchors import open_anchor
 from vault.stores.registry import open_store
 
@@ -112,7 +112,13 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
             "uploads", settings.uploads_max, metrics.slots_taken.labels("uploads").set
         ),
         searches=searches,
-        search_jobs=SearchJobs(ports.database, searches, ports.clock, platform.node()[:64]),
+        search_jobs=SearchJobs(
+            ports.database,
+            searches,
+            ports.clock,
+            platform.node()[:64],
+            Slots("searches", JOBS_MAX, metrics.slots_taken.labels("searches").set).take,
+        ),
         scheduler=_jobs(watched, settings, metrics, core=core, ending=ending, rights=rights)(lease),
         work_lease=lease,
         readiness=Readiness({}, metrics),

@@ -1,13 +1,16 @@
 """A search over everything, as a job with progress: for the officer who answers a person.
 
 What is searched for stays in memory: the row holds ids and counts only. A process that ends takes
-its running searches with it; they are then ``failed`` and are simply started again.
+its running searches with it; they are then ``failed`` and are simply started again. So many may run
+or wait in a process; one more is refused before anything is recorded.
 """
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,6 +30,7 @@ from vault.tables import searches
 SAVE_EVERY_ROWS: Final = 2_000
 HITS_MAX: Final = 10_000
 WORKERS: Final = 2
+JOBS_MAX: Final = 16
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,17 @@ class SearchJob:
 
 @dataclass(frozen=True)
 class SearchJobs:
-    """Starts whole-vault searches and tells how far they are."""
+    """Starts whole-vault searches and tells how far they are.
+
+    Attributes:
+        slot: held by each search that runs or waits; refuses one too many.
+    """
 
     database: Database
     searches: Searches
     clock: Clock
     owner: str
+    slot: Callable[[], AbstractContextManager[None]] = nullcontext
     stopping: threading.Event = field(default_factory=threading.Event)
     workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(WORKERS, thread_name_prefix="search")
@@ -59,7 +68,16 @@ class SearchJobs:
         Raises:
             ListenDenied: the actor is not a DPO (recorded).
             InvalidRequest, ReasonRequired, PurposeUnknown, LedgerUnavailable.
+            Whatever ``slot`` refuses with: too many run or wait; nothing is recorded.
         """
+        with ExitStack() as held:
+            held.enter_context(self.slot())
+            job, running = self._begin(actor, request)
+            kept = held.pop_all()
+        running.add_done_callback(lambda _: kept.close())
+        return job
+
+    def _begin(self, actor: Actor, request: SearchRequest) -> tuple[SearchJob, Future[None]]:
         scope = self.searches.authorised_scope(actor, request, whole_vault=True)
         self.searches.record(actor, request, scope)
         search_id = ids.from_bits("sea_", self.clock.random_bytes(ids.ID_BYTES))
@@ -78,8 +96,7 @@ class SearchJobs:
             }
             connection.execute(sa.insert(searches).values(**row))
         matcher = PersonMatcher(request.person, self.searches.phone_region)
-        self.workers.submit(self._run, search_id, scope, matcher)
-        return _job(row)
+        return _job(row), self.workers.submit(self._run, search_id, scope, matcher)
 
     def get(self, actor: Actor, search_id: str) -> SearchJob:
         """Return the actor's own search with its progress.

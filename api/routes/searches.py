@@ -22,7 +22,7 @@ from vault.search import SearchRequest
 from vault.search_job import SearchJob
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"], route_class=JsonRoute)
-_NEEDS: Final = ("ledger-unavailable", "key-unavailable", "lease-lost")
+_NEEDS: Final = ("busy", "ledger-unavailable", "key-unavailable", "lease-lost")
 _LIMIT_MAX: Final = 200
 
 Word = Annotated[str | None, Field(default=None, min_length=1, max_length=200)]

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from api.errors import Busy
+from api.limits import Slots
 from core import canonical
 from core.db import Database
 from core.errors import InvalidRequest
@@ -22,7 +24,7 @@ from vault.cursor import Cursors
 from vault.errors import CampaignNotFound, ListenDenied, ReasonRequired, SearchNotFound
 from vault.scan import Person, ScanScope, scan
 from vault.search import Searches, SearchPage, SearchRequest
-from vault.search_job import SearchJob, SearchJobs
+from vault.search_job import WORKERS, SearchJob, SearchJobs
 from vault.stores.local import FolderStore
 from vault.tables import searches as searches_table
 
@@ -223,6 +225,37 @@ def test_only_an_officer_searches_everything(vault: VaultStack) -> None:
     with pytest.raises(ListenDenied):
         flow.start(vault.actor("quality-manager", campaigns=None), request(None, agent="Zoé"))
     assert vault.events("listen-denied")[0]["outcome"] == "search-scope"
+
+
+def test_one_search_too_many_is_refused_before_it_is_recorded(vault: VaultStack) -> None:
+    """Two run, others wait; who asks for more than that is told to come back."""
+    put(vault, agent="Zoé")
+    taken: list[int] = []
+    slots = Slots("searches", 3, taken.append)
+    flow = replace(jobs(vault), slot=slots.take)
+    held = threading.Event()
+    for _ in range(WORKERS):
+        flow.workers.submit(held.wait)
+    officer = vault.actor("dpo", campaigns=None)
+    try:
+        waiting = [flow.start(officer, request(None, agent="Zoé")) for _ in range(3)]
+        before = len(vault.events("search"))
+        with pytest.raises(Busy):
+            flow.start(officer, request(None, agent="Zoé"))
+        assert len(vault.events("search")) == before
+    finally:
+        held.set()
+    assert {finished(flow, vault, one).state for one in waiting} == {"done"}
+    assert (slots.taken, max(taken)) == (0, 3)
+
+
+def test_a_refused_search_gives_its_slot_back(vault: VaultStack) -> None:
+    slots = Slots("searches", 1)
+    flow = replace(jobs(vault), slot=slots.take)
+    for _ in range(2):
+        with pytest.raises(ListenDenied):
+            flow.start(vault.actor("quality-manager", campaigns=None), request(None, agent="Zoé"))
+    assert slots.taken == 0
 
 
 def test_a_stopped_search_is_failed_not_done(vault: VaultStack) -> None:
