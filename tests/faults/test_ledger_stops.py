@@ -18,6 +18,7 @@ from tests.fakes.object_store import MemoryStore
 from vault.errors import LedgerUnavailable, StoreUnavailable
 from vault.ledger import fence
 from vault.ledger.append import QUEUE_LAG_MAX_MS
+from vault.ledger.lookout import LOOK_EVERY_S
 from vault.ledger.checkpoint import read_checkpoint
 from vault.ledger.reader import StoreSource
 from vault.ledger.sequence import Sequencer
@@ -340,6 +341,7 @@ def test_a_store_that_is_down_stops_the_order_and_then_everything(kit: LedgerKit
     with kit.database.transaction() as connection:
         connection.exec_driver_sql("UPDATE ledger_entries SET queued_at = queued_at - 11000")
     assert kit.ledger.queue_lag_ms() > QUEUE_LAG_MAX_MS
+    kit.clock.advance(LOOK_EVERY_S + 0.1)
     with pytest.raises(LedgerUnavailable):
         kit.ledger.prepare()
     kit.grow_to(10)

@@ -21,6 +21,7 @@ from vault.ledger.append import QUEUE_LAG_MAX_MS
 from vault.ledger.entry import month_of
 from vault.ledger.group import GroupCommit
 from vault.ledger.leaf import check_disclosure
+from vault.ledger.lookout import LOOK_EVERY_S
 from vault.ledger.proof import verify_proof
 from vault.tables import ledger_checkpoints, ledger_entries, vaults
 
@@ -141,6 +142,7 @@ def test_nothing_goes_on_once_an_entry_waited_ten_seconds(kit: LedgerKit) -> Non
     age_queue(kit, QUEUE_LAG_MAX_MS - 3_000)
     kit.ledger.prepare(kit.controller_id)
     age_queue(kit, 3_001)
+    kit.clock.advance(LOOK_EVERY_S + 0.1)
     with pytest.raises(LedgerUnavailable) as caught:
         kit.ledger.prepare(kit.controller_id)
     assert caught.value.facts["why"] == "queue-lag"

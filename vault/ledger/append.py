@@ -32,6 +32,7 @@ from vault.errors import LedgerUnavailable
 from vault.ledger.alarm import Alarm
 from vault.ledger.entry import Event
 from vault.ledger.group import GroupCommit
+from vault.ledger.lookout import Lookout
 from vault.ledger.progress import Progress
 from vault.ledger.proof import prove
 from vault.ledger.rows import last_published, read_entry
@@ -81,6 +82,7 @@ class Ledger:
     alarm: Alarm = field(default_factory=Alarm)
     on_entry: Callable[[Event], None] = _uncounted
     _group: GroupCommit[_Alone] = field(default_factory=GroupCommit, repr=False)
+    _lookout: Lookout = field(default_factory=Lookout, repr=False)
 
     @property
     def sealer(self) -> EntrySealer:
@@ -104,7 +106,7 @@ class Ledger:
                 self.keyring.warm(controller_id)
         except KeysError as err:
             raise LedgerUnavailable(why=err.code) from err
-        lag_ms = self.queue_lag_ms()
+        lag_ms = self._lookout.at_most_ms(self.clock, self.queue_lag_ms, enough_ms=QUEUE_LAG_MAX_MS)
         if lag_ms > QUEUE_LAG_MAX_MS:
             raise LedgerUnavailable(why="queue-lag", lag_ms=lag_ms)
 

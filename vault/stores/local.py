@@ -154,8 +154,12 @@ class FolderStore:
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return exactly the bytes asked for; ``StoreUnavailable`` when the file is shorter."""
-        with _translated(ObjectMissing), self._path(key).open("rb", buffering=0) as file:
-            data = _read_up_to(file.fileno(), start, length)
+        with _translated(ObjectMissing):
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = _read_up_to(descriptor, start, length)
+            finally:
+                os.close(descriptor)
         if len(data) != length:
             raise StoreUnavailable(what="short-answer")
         return data
