@@ -24,6 +24,7 @@ from starlette.types import Scope
 from api.console import routes as console
 from api.envelope import Envelope, note_fault, note_problem
 from api.errors import InternalFailure, MethodNotAllowed, RouteNotFound
+from api.lanes import REQUEST_THREADS, Lanes
 from api.openapi import install_openapi
 from api.problems import problem_response
 from api.roles import TAKES_REQUESTS
@@ -76,7 +77,6 @@ ROUTERS: Final = (
 # pages and files of the console, beside the API and outside its document
 PAGE_ROUTES: Final[tuple[Route, ...]] = console.ROUTES
 BYTE_ROUTES: Final[tuple[Route, ...]] = (*deposits.ROUTES, *listen_audio.ROUTES)
-THREADS: Final = 80
 _WHERE_MAX: Final = 20
 
 
@@ -112,6 +112,7 @@ def build_api(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     api.state.service = service
+    api.state.lanes = Lanes()
     api.state.stream_slots = asyncio.Semaphore(service.settings.streams_max)
     api.state.upload_slots = service.upload_slots
     api.state.export_slots = asyncio.Semaphore(exports.AT_ONCE)
@@ -140,7 +141,7 @@ def _answering_errors(api: FastAPI) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     service: Service = api.state.service
-    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    anyio.to_thread.current_default_thread_limiter().total_tokens = REQUEST_THREADS
     with for_all_controllers():
         await anyio.to_thread.run_sync(service.start)
     try:

@@ -19,6 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from api.observability import LineLogger
 from api.version import program_version
 from vault.ledger.entry import Event
 from vault.ledger.leaf import EVENT_CODES
@@ -71,6 +72,9 @@ class Metrics:
         self.thread_up = self._gauge(
             "oubliette_thread_up", "1 while a background thread does its work.", "thread"
         )
+        self._gauge(
+            "oubliette_log_lines_lost", "Lines of the log that could not be written."
+        ).set_function(lambda: LineLogger.lost)
         self.thread_failures = self._counter(
             "oubliette_thread_failures", "Rounds of a background thread that failed.", "thread"
         )

@@ -5,6 +5,9 @@ phone number, a token, a query string or a caller's words cannot slip in. A rout
 template (``/v1/recordings/{recording_id}``), a person as ``act_`` pseudonym. Of a foreign exception
 the log keeps type and places in the code, never its message, which may quote what was sent.
 
+A line that cannot be written (the disk is full, the reader is gone) is lost and counted: no request
+fails for it. The ledger, which must not lose anything, is elsewhere.
+
 ``docs/logs.md`` shows a sample of each line.
 """
 
@@ -13,10 +16,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from contextvars import ContextVar
-from typing import Any, Final, TextIO
+from typing import Any, ClassVar, Final, Self, TextIO
 
 import structlog
 
@@ -61,9 +65,39 @@ def configure_lines(stream: TextIO) -> None:
             keep_known_fields,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=LineLogger(stream),
         cache_logger_on_first_use=False,
     )
+
+
+class LineLogger:
+    """Writes lines to a stream, each at once; several threads may.
+
+    Attributes:
+        lost: how many lines no process of this run could write.
+    """
+
+    lost: ClassVar[int] = 0
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: Final = stream
+
+    def __call__(self, *_: object) -> Self:
+        """Be what structlog makes loggers with, and the logger."""
+        return self
+
+    def msg(self, line: str) -> None:
+        """Write a line, or lose it."""
+        with self._guard:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # no room, no reader; or closed
+                LineLogger.lost += 1
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def log() -> Any:

@@ -3,7 +3,8 @@
 Ready means: the database answers and has this program's schema, the object store can be written
 to, there is room for two of the largest recordings, the ledger orders its entries in time, key
 material is leased, and every background thread does its work. Answers are kept for a second, so
-that asking often costs nothing.
+that asking often costs nothing. One look at a time, in a thread of its own: what stands still for
+``LOOK_MAX_S`` does not pass, and whoever asks is told so instead of standing still with it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Final
 from api.errors import NotReady
 from api.metrics import Metrics
 from api.observability import fault_fields, log
-from core.errors import OublietteError
 from core.scope import for_all_controllers
 
 KEPT_S: Final = 1.0
+LOOK_MAX_S: Final = 5.0
 
+_LOOK_EVERY_S: Final = 0.05
 Check = Callable[[], None]
 
 
@@ -42,24 +44,53 @@ class Readiness:
     draining: threading.Event = field(default_factory=threading.Event)
     _failing: tuple[str, ...] = ()
     _looked_s: float | None = None
+    _looking_at: tuple[str, float] | None = None
+    _look: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def failing(self) -> tuple[str, ...]:
         """Return the names of the checks that do not pass.
 
-        One caller looks; others get the answer of before meanwhile. Anybody may ask, so nobody who
-        asks may hold a thread while a store or a database is slow.
+        Whoever comes when the answer is old waits for the look, but not for one that stands still;
+        others get the answer of before meanwhile. Anybody may ask, so nobody who asks may hold a
+        thread while a store or a database is slow.
         """
         if self.draining.is_set():
             return ("shutting-down",)
-        if self._lock.acquire(blocking=False):
-            try:
-                if self._looked_s is None or time.monotonic() - self._looked_s > KEPT_S:
-                    self._failing = tuple(name for name in self.checks if not self._passes(name))
-                    self._looked_s = time.monotonic()
-            finally:
-                self._lock.release()
-        return ("starting",) if self._looked_s is None else self._failing
+        begun = self._begin_look()
+        while begun is not None and begun.is_alive() and self._stands_still() is None:
+            begun.join(_LOOK_EVERY_S)
+        stuck = self._stands_still()
+        known = ("starting",) if self._looked_s is None and stuck is None else self._failing
+        return known if stuck is None or stuck in known else (*known, stuck)
+
+    def _begin_look(self) -> threading.Thread | None:
+        """Begin a look when one is due and none is under way."""
+        with self._lock:
+            fresh = self._looked_s is not None and time.monotonic() - self._looked_s <= KEPT_S
+            if fresh or (self._look is not None and self._look.is_alive()):
+                return None
+            self._look = threading.Thread(target=self._run, name="readiness", daemon=True)
+            self._look.start()
+            return self._look
+
+    def _run(self) -> None:
+        """Run every check, one after the other."""
+        failing = []
+        for name in self.checks:
+            self._looking_at = (name, time.monotonic())
+            if not self._passes(name):
+                failing.append(name)
+        self._failing, self._looking_at = tuple(failing), None
+        self._looked_s = time.monotonic()
+
+    def _stands_still(self) -> str | None:
+        """Return the name of a check that has been under way for too long."""
+        at = self._looking_at
+        if at is None or time.monotonic() - at[1] <= LOOK_MAX_S:
+            return None
+        self.metrics.check_up.labels(at[0]).set(0)
+        return at[0]
 
     def check(self) -> None:
         """Do nothing when ready.
@@ -75,7 +106,7 @@ class Readiness:
         try:
             with for_all_controllers():
                 self.checks[name]()
-        except (OublietteError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, it does not pass
             if name not in self._failing:
                 log().warning("check-failed", checks=[name], **fault_fields(error))
             self.metrics.check_up.labels(name).set(0)

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -89,7 +89,8 @@ class AudioResponse(Response):
                     "headers": self.raw_headers,
                 }
             )
-            if await self._send_batches(send, gone):
+            lane = scope["app"].state.lanes.streams
+            if await self._send_batches(send, gone, lane):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except OublietteError as err:
             _LOG.info("stream cut", extra={"code": err.code})
@@ -103,13 +104,15 @@ class AudioResponse(Response):
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
 
-    async def _send_batches(self, send: Send, gone: asyncio.Task[None]) -> bool:
+    async def _send_batches(
+        self, send: Send, gone: asyncio.Task[None], lane: CapacityLimiter
+    ) -> bool:
         """Send until the end; False when the client went away."""
         while True:
             if self._audio.upkeep_due:
                 await to_thread.run_sync(self._audio.upkeep)
             if self._reads_block:
-                batch = await to_thread.run_sync(self._audio.next_batch)
+                batch = await to_thread.run_sync(self._audio.next_batch, limiter=lane)
             else:
                 batch = self._audio.next_batch()
             if not batch:

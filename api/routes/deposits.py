@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -40,6 +40,7 @@ from vault.replay import Replay
 PUT_PATH: Final = "/v1/campaigns/{campaign}/recordings/{external_id:path}"
 POST_PATH: Final = "/v1/campaigns/{campaign}/recordings"
 
+Result = TypeVar("Result")
 Take = Callable[[Request, UploadBody], Awaitable[Response]]
 Upload = OpenDeposit | Replay
 
@@ -69,17 +70,17 @@ async def _answer(request: Request, take: Take) -> Response:
 
 async def _take_raw(request: Request, body: UploadBody) -> Response:
     digest = BodyDigest(request.headers.get("content-digest"))
-    actor, upload = await to_thread.run_sync(_begin_raw, request)
+    actor, upload = await _in_thread(request, _begin_raw, request)
     try:
         while (piece := await body.next()) is not None:
             digest.update(piece)
             if upload.write(piece):
-                await to_thread.run_sync(upload.flush)
+                await _in_thread(request, upload.flush)
         digest.check()
     except BaseException as error:
-        await _abort(upload, error)
+        await _abort(request, upload, error)
         raise
-    return await to_thread.run_sync(_finish, request, actor, upload)
+    return await _in_thread(request, _finish, request, actor, upload)
 
 
 def _begin_raw(request: Request) -> tuple[Actor, Upload]:
@@ -91,7 +92,7 @@ def _begin_raw(request: Request) -> tuple[Actor, Upload]:
 
 
 async def _take_form(request: Request, body: UploadBody) -> Response:
-    actor = await to_thread.run_sync(_sender(request).authenticate)
+    actor = await _in_thread(request, _sender(request).authenticate)
     form = AudioForm(
         request.headers.get("content-type", ""), metadata_max_bytes=LIMITS.metadata_part_bytes
     )
@@ -99,15 +100,15 @@ async def _take_form(request: Request, body: UploadBody) -> Response:
     service: Service = request.app.state.service
     events = _events(form, body, digest)
     asked = form_request(request, await _audio_begins(request, actor, events))
-    upload = await to_thread.run_sync(service.deposit.begin, actor, asked)
+    upload = await _in_thread(request, service.deposit.begin, actor, asked)
     try:
         async for event in events:
             if isinstance(event, AudioPiece) and upload.write(event.data):
-                await to_thread.run_sync(upload.flush)
+                await _in_thread(request, upload.flush)
     except BaseException as error:
-        await _abort(upload, error)
+        await _abort(request, upload, error)
         raise
-    return await to_thread.run_sync(_finish, request, actor, upload)
+    return await _in_thread(request, _finish, request, actor, upload)
 
 
 async def _events(
@@ -133,14 +134,20 @@ async def _audio_begins(
         raise MetadataFirst(missing="audio")
     except VaultError as refusal:
         campaign = request.path_params["campaign"]
-        await to_thread.run_sync(service.deposit.refuse, actor, refusal.code, campaign)
+        await _in_thread(request, service.deposit.refuse, actor, refusal.code, campaign)
         raise
 
 
-async def _abort(upload: Upload, error: BaseException) -> None:
+async def _abort(request: Request, upload: Upload, error: BaseException) -> None:
     """End an upload that failed, even when this task is being cancelled."""
     with anyio.CancelScope(shield=True):
-        await to_thread.run_sync(upload.abort, refusal_code(error))
+        await _in_thread(request, upload.abort, refusal_code(error))
+
+
+async def _in_thread(request: Request, work: Callable[..., Result], *given: Any) -> Result:
+    """Do what blocks in one of the threads of uploads: a store that stalls takes no others."""
+    lane = request.app.state.lanes.uploads
+    return await to_thread.run_sync(work, *given, limiter=lane)
 
 
 async def _refused(request: Request, body: UploadBody, error: OublietteError) -> Response:

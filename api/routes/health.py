@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from starlette.responses import Response
@@ -26,9 +27,10 @@ async def alive() -> Alive:
 @router.get(
     "/readyz", summary="May requests be sent here?", responses=problems("not-ready", public=True)
 )
-def ready(request: Request) -> Alive:
+async def ready(request: Request) -> Alive:
     """Run every check of ``api.readiness``; 503 names those that do not pass."""
-    request.app.state.service.readiness.check()
+    state = request.app.state
+    await to_thread.run_sync(state.service.readiness.check, limiter=state.lanes.health)
     return Alive(status="ready")
 
 
@@ -37,9 +39,11 @@ def ready(request: Request) -> Alive:
     summary="Figures in Prometheus' text format",
     response_class=PlainTextResponse,
 )
-def figures(request: Request) -> Response:
+async def figures(request: Request) -> Response:
     """Show counts and times by route template, method, status and code."""
-    return Response(request.app.state.service.metrics.text(), media_type=metrics.MEDIA_TYPE)
+    state = request.app.state
+    text = await to_thread.run_sync(state.service.metrics.text, limiter=state.lanes.health)
+    return Response(text, media_type=metrics.MEDIA_TYPE)
 
 
 @router.get("/v1/version", summary="Which version answers")

@@ -49,8 +49,9 @@ async def audio(request: Request) -> Response:
     """Answer with verified audio, or with the head alone."""
     asked = _asked(request)
     player: Player = request.app.state.service.player
+    lane = request.app.state.lanes.streams
     if request.method == "HEAD":
-        admission, wanted = await to_thread.run_sync(_head, player, asked)
+        admission, wanted = await to_thread.run_sync(_head, player, asked, limiter=lane)
         headers = audio_headers(admission, wanted)
         return Response(status_code=_status(wanted), headers=headers)
     slots: asyncio.Semaphore = request.app.state.stream_slots
@@ -58,7 +59,7 @@ async def audio(request: Request) -> Response:
         raise Busy
     await slots.acquire()
     try:
-        return await to_thread.run_sync(_open, player, asked, slots.release)
+        return await to_thread.run_sync(_open, player, asked, slots.release, limiter=lane)
     except BaseException:
         slots.release()
         raise

@@ -63,6 +63,7 @@ PLANTED: Final[dict[str, tuple[dict[str, str], int]]] = {
         20,
     ),
     "OublietteDatabasePoolFull": ({'oubliette_database_connections{instance="a"}': "31x9"}, 5),
+    "OublietteLogLinesLost": ({'oubliette_log_lines_lost{instance="a"}': "4x9"}, 5),
     "OublietteFiguresOld": ({'oubliette_figures_age_seconds{instance="a"}': "130x9"}, 5),
     "OublietteObjectsPileUp": ({"oubliette_objects_to_delete": "10000x1500"}, 1460),
     "OublietteAttemptsPileUp": ({'oubliette_attempts{state="refused"}': "1001x200"}, 190),
