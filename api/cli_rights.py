@@ -99,7 +99,7 @@ def list_approvals(
 ) -> None:
     """List requests that wait for a second person."""
     with remote() as vault:
-        found = vault.json("GET", "/v1/approvals", params={"state": state})
+        found = {"items": list(vault.items("/v1/approvals", state=state))}
     lines = [
         f"{one['id']}  {one['kind']}  by {one['requested_by']}"
         + (f"  about {one['request']['account']}" if "account" in one["request"] else "")

@@ -46,6 +46,7 @@ from vault.account import Accounts
 from vault.account_review import AccountReviews
 from vault.account_view import AccountViews
 from vault.approval import Approvals
+from vault.approval_list import ApprovalPages
 from vault.attempt import Attempts
 from vault.campaign import Campaigns
 from vault.catalogue import Catalogue
@@ -140,6 +141,7 @@ class Service:
     account_views: AccountViews
     account_reviews: AccountReviews
     approvals: Approvals
+    approval_pages: ApprovalPages
     freezes: Freezes
     grants: Grants
     reason_reviews: ReasonReviews

@@ -94,7 +94,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
     listening = flows.listening(watched, settings, core)
     ending = flows.ending(watched, settings, core, taking=taking, listening=listening)
     searches = flows.searches(ports, settings, core)
-    rights = entitling(ports, settings, core.ledger, listening.listen_accounts)
+    rights = entitling(ports, settings, core.ledger, listening.listen_accounts, core.cursors)
     lease = WorkLease(ports.database, ports.clock, core.keyring.owner, "upkeep")
     windows = shared_windows(ports.database)
     authenticator = _authenticator(ports, settings, metrics, taking.deposit_keys)

@@ -10,6 +10,8 @@ from vault.account import Accounts
 from vault.account_review import AccountReviews
 from vault.account_view import AccountViews
 from vault.approval import Approvals
+from vault.approval_list import ApprovalPages
+from vault.cursor import Cursors
 from vault.freeze import Freezes
 from vault.grants import Grants
 from vault.ledger.append import Ledger
@@ -25,13 +27,14 @@ class Entitling:
     account_views: AccountViews
     account_reviews: AccountReviews
     approvals: Approvals
+    approval_pages: ApprovalPages
     freezes: Freezes
     grants: Grants
     reason_reviews: ReasonReviews
 
 
 def entitling(
-    ports: Ports, settings: Settings, ledger: Ledger, listens: ListenAccounts
+    ports: Ports, settings: Settings, ledger: Ledger, listens: ListenAccounts, cursors: Cursors
 ) -> Entitling:
     """Join what gives rights, confirms them and takes them away."""
     database, clock = ports.database, ports.clock
@@ -42,6 +45,7 @@ def entitling(
         account_views=AccountViews(database),
         account_reviews=AccountReviews(database, ledger, grants, clock),
         approvals=approvals,
+        approval_pages=ApprovalPages(database, cursors),
         freezes=Freezes(database, ledger, listens, clock),
         grants=grants,
         reason_reviews=ReasonReviews(database, ledger),

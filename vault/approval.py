@@ -46,8 +46,6 @@ KINDS: Final = (
     "listen",
 )
 SUPERVISORS: Final = frozenset({"admin", "dpo", "auditor"})
-PAGE_MAX: Final = 200
-ROWS_MAX: Final = 2_000
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class Approvals:
-    """Asks for, shows, decides and uses approvals."""
+    """Asks for, shows, decides and uses approvals; ``vault.approval_list`` lists them."""
 
     database: Database
     ledger: Ledger
@@ -201,23 +199,7 @@ class Approvals:
         with self.database.read() as connection:
             row = self._find(connection, actor, approval_id)
             now = self.database.now(connection)
-        return _shown(row, now, self.ledger.narrative(row["requested_entry_id"]))
-
-    def list(self, actor: Actor, state: str) -> tuple[Approval, ...]:
-        """Return the newest approvals of the actor's scope in one state, without words."""
-        query = (
-            sa.select(approvals, campaigns.c.slug)
-            .outerjoin(campaigns, campaigns.c.id == approvals.c.campaign_id)
-            .where(approvals.c.controller_id == actor.controller_id)
-            .order_by(approvals.c.requested_at.desc(), approvals.c.id)
-            .limit(ROWS_MAX)
-        )
-        with self.database.read() as connection:
-            now = self.database.now(connection)
-            lately = query.where(approvals.c.expires_at > now) if state == "asked" else query
-            rows = connection.execute(lately).mappings().all()
-        shown = [_shown(row, now) for row in rows if _in_scope(actor, row)]
-        return tuple(one for one in shown if one.state == state)[:PAGE_MAX]
+        return shown(row, now, self.ledger.narrative(row["requested_entry_id"]))
 
     def _find_same(self, connection: Connection, actor: Actor, asked: Asked) -> RowMapping | None:
         """Return the unused, unexpired approval of this request: an approved one first."""
@@ -350,7 +332,8 @@ def _decided(actor: Actor, row: RowMapping, state: str, reason: str) -> Event:
     )
 
 
-def _shown(row: RowMapping, now: datetime, reason: str | None = None) -> Approval:
+def shown(row: RowMapping, now: datetime, reason: str | None = None) -> Approval:
+    """Return a row as its approver sees it at that instant."""
     over = row["expires_at"] <= now and row["state"] in {"asked", "approved"}
     names = Approval.__dataclass_fields__.keys() - {"reason", "request_sha256", "state"}
     return Approval(

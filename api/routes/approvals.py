@@ -11,10 +11,12 @@ from api.callers import allow
 from api.limits import JsonRoute
 from api.named_account import AccountId, Subject, account_of
 from api.openapi_text import problems
+from api.pages import next_url
 from api.schemas import Answer, Instant, Reason, json_example
 from api.schemas import Request as Body
 from vault.access import Actor
 from vault.approval import KINDS
+from vault.approval_list import PAGE_ROWS, PAGE_ROWS_MAX
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"], route_class=JsonRoute)
 _WRITES: Final = ("ledger-unavailable", "key-unavailable", "lease-lost", "step-up-required")
@@ -55,7 +57,7 @@ class ApprovalAnswer(Answer):
 
 
 class ApprovalList(Answer):
-    """Approvals in one state, newest first."""
+    """One page of approvals in one state, newest first."""
 
     items: list[ApprovalAnswer]
     next: str | None = None
@@ -64,12 +66,19 @@ class ApprovalList(Answer):
 @router.get("", summary="List approvals", responses=problems())
 def listed(
     request: Request,
+    *,
     state: Annotated[State, Query()] = "asked",
+    limit: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX)] = PAGE_ROWS,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
     actor: Actor = allow("admin", "dpo", "auditor", "quality-manager"),
 ) -> ApprovalList:
-    """Show what waits for a second person, one's own requests included."""
-    found = request.app.state.service.approvals.list(actor, state)
-    return ApprovalList(items=[ApprovalAnswer.model_validate(one) for one in found])
+    """Show what waits for a second person, one's own requests included, a page at a time."""
+    pages = request.app.state.service.approval_pages
+    page = pages.page(actor, state, limit=limit, cursor=cursor)
+    return ApprovalList(
+        items=[ApprovalAnswer.model_validate(one) for one in page.items],
+        next=next_url(request, "/v1/approvals", page.next_cursor),
+    )
 
 
 @router.get(

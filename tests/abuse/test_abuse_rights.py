@@ -178,13 +178,13 @@ def test_a_machine_is_no_second_person(desk: RightsDesk) -> None:
 
 def test_requests_of_others_are_for_supervisors_alone(desk: RightsDesk) -> None:
     approval = pending(desk)
-    assert desk.approvals.list(desk.manager, "asked") == ()
+    assert desk.listed(desk.manager, "asked") == ()
     with pytest.raises(ApprovalNotFound):
         desk.approvals.get(desk.manager, approval)
-    assert [one.id for one in desk.approvals.list(desk.officer, "asked")] == [approval]
-    assert [one.id for one in desk.approvals.list(desk.admin, "asked")] == [approval]
+    assert [one.id for one in desk.listed(desk.officer, "asked")] == [approval]
+    assert [one.id for one in desk.listed(desk.admin, "asked")] == [approval]
     narrow = replace(desk.admin, campaigns=frozenset({"winter-sale"}))
-    assert desk.approvals.list(narrow, "asked") == ()
+    assert desk.listed(narrow, "asked") == ()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_an_approval_of_another_controller(desk: RightsDesk) -> None:
     stranger = desk.desk.vault.foreigner("admin")
     with pytest.raises(ApprovalNotFound):
         desk.agree(approval, replace(stranger, id=desk.admin.id))
-    assert desk.approvals.list(stranger, "asked") == ()
+    assert desk.listed(stranger, "asked") == ()
 
 
 def pending(desk: RightsDesk) -> str:

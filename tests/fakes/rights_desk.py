@@ -16,7 +16,9 @@ from vault.access_tables import grants
 from vault.account import Accounts
 from vault.account_review import AccountReviews
 from vault.account_view import AccountViews
-from vault.approval import Approvals
+from vault.approval import Approval, Approvals
+from vault.approval_list import ApprovalPages
+from vault.cursor import Cursors
 from vault.errors import ApprovalRequired
 from vault.freeze import FreezeRequest, Freezes
 from vault.grant_view import GrantView
@@ -84,6 +86,10 @@ class RightsDesk:
     def approvals(self) -> Approvals:
         vault = self.desk.vault
         return Approvals(vault.database, vault.ledger, vault.clock)
+
+    def listed(self, who: Actor, state: str) -> tuple[Approval, ...]:
+        """Return the first page of somebody's approvals."""
+        return ApprovalPages(self.database, Cursors(bytes(32))).page(who, state).items
 
     @property
     def grants(self) -> Grants:
