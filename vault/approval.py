@@ -40,7 +40,6 @@ KINDS: Final = (
     "export",
     "erasure",
     "campaign-shred",
-    "controller-shred",
     "hold-release",
     "role-grant",
     "listen",

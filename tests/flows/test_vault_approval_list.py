@@ -13,7 +13,7 @@ from core.errors import InvalidRequest
 from tests.fakes.rights_desk import CAMPAIGN, RightsDesk, open_rights_desk
 from vault.access import Actor
 from vault.access_tables import approvals
-from vault.approval import LIFETIME
+from vault.approval import KINDS, LIFETIME
 from vault.approval_list import PAGE_ROWS_MAX, ApprovalPages
 from vault.campaign import find_in_scope
 from vault.cursor import Cursors
@@ -100,6 +100,15 @@ def test_somebody_sees_their_own_and_a_supervisor_those_of_their_campaigns(
     elsewhere = replace(desk.admin, campaigns=frozenset({"other"}))
     assert walked(desk, elsewhere, "asked", 1) == []
     assert walked(desk, replace(elsewhere, id=desk.manager.id), "asked", 1) == mine
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_what_some_act_asks_for(kind: str) -> None:
+    """A kind that nothing asks for would promise an act that is not there."""
+    root = Path(__file__).parents[2]
+    acts = [one for part in ("vault", "retention") for one in (root / part).rglob("*.py")]
+    asking = [one.name for one in acts if f'"{kind}"' in one.read_text()]
+    assert set(asking) - {"approval.py"}
 
 
 def test_a_cursor_is_good_for_its_own_list_alone(desk: RightsDesk) -> None:
