@@ -17,7 +17,7 @@ import asyncio
 import json
 import socket
 import struct
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -107,8 +107,17 @@ class BoundedConnection(HttpToolsProtocol):
             self.last_answer()
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body, which is progress."""
+        """Take a piece of a body, which is progress.
+
+        The first one is handed on as it is: uvicorn copies each piece twice. Further ones that come
+        before it was taken are gathered in a buffer, since a chunk may be one byte long.
+        """
         self._silent_bytes = 0
+        cycle: Any = self.cycle
+        if not cycle.body and not cycle.response_complete:
+            cycle.body, body = body, b""
+        elif isinstance(cycle.body, bytes):
+            cycle.body = bytearray(cycle.body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -137,7 +137,7 @@ class Database:
             ScopeMissingError: on walled databases, work that nobody gave a scope.
         """
         if self.is_sqlite:
-            connection.exec_driver_sql(f"BEGIN {how}")
+            self.run(connection, f"BEGIN {how}", [()])
         elif self.walled:
             said = scope.statement()
             raw: Any = connection.connection.driver_connection
@@ -169,7 +169,12 @@ class Database:
 
     def now(self, connection: Connection) -> datetime:
         """Return the database's clock, aware UTC, to the millisecond."""
-        milliseconds = connection.exec_driver_sql(f"SELECT {self.clock_sql}").scalar_one()
+        asked = f"SELECT {self.clock_sql}"
+        if self.is_sqlite:  # cannot fail, so it goes past SQLAlchemy's layers
+            raw: Any = connection.connection.driver_connection
+            milliseconds = raw.execute(asked).fetchone()[0]
+        else:
+            milliseconds = connection.exec_driver_sql(asked).scalar_one()
         return _EPOCH + timedelta(milliseconds=int(milliseconds))
 
     @property
@@ -282,6 +287,7 @@ def _engine(url: sa.URL, *, pool_size: int, held_max_s: int) -> Engine:
         "max_overflow": pool_size,
         "pool_timeout": POOL_WAIT_S,
         "hide_parameters": True,
+        "pool_use_lifo": True,  # the same few stay warm: a page cache, or a process of PostgreSQL
     }
     if url.get_backend_name() == "sqlite":
         waits = {"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000}
