@@ -1,7 +1,8 @@
 # Every target makes the environment in .venv on first use; nothing else has to be done before.
 #   make demo      the main job, end to end, on made-up calls (KEEP=1 leaves the service running)
 #   make check     what a change must pass: lint and tests, at most 12 minutes on 2 cores
-#   make prove     the long evidence: kills of real processes, matrices, soak, 100 000 schedules
+#   make prove     the long evidence: kills of real processes, matrices, 100 000 schedules; then make soak
+#   make soak      three replicas under load, killed, stopped and cut off: 3 minutes (SOAK_MINUTES=30), one line
 #   make prove-ledger  the ledger before foreign verifiers, attacks and kills: 5 minutes, one line
 #   make prove-erasure  erasure: restores, kills, memory, bad providers; 10 minutes (MINUTES=30), one line
 #   make prove-access  who may do what: tokens, every route, a day against a model; 8 minutes, one line
@@ -14,7 +15,7 @@ PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist
 ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env pgserver demo check lint format test prove prove-access prove-ledger prove-erasure check-kms bench chart-tools mutate lock hooks clean
+.PHONY: help env pgserver demo check lint format test prove soak prove-access prove-ledger prove-erasure check-kms bench chart-tools mutate lock hooks clean
 
 help:
 	@grep '^#  ' Makefile | cut -c 3-
@@ -68,6 +69,11 @@ test: .venv/ready
 
 prove: .venv/ready
 	$(PYTEST) --dist worksteal --timeout 900 -m prove $(ARGS)
+	@$(MAKE) --no-print-directory soak
+
+# SOAK_MINUTES (3) of load, SOAK_SEED to repeat a run, SOAK_KEEP for a folder of logs and events
+soak: .venv/ready
+	@.venv/bin/python -m tests.soak
 
 prove-ledger: .venv/ready
 	@.venv/bin/python -m tests.prove_ledger

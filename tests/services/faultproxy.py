@@ -105,6 +105,12 @@ class FaultProxy:
         """Let everything pass again."""
         self._faults = Faults()
 
+    @property
+    def server_ports(self) -> set[int]:
+        """Return the ports that its open connections to the server come from."""
+        names = [one.get_extra_info("sockname") for one in list(self._live)]
+        return {int(name[1]) for name in names if name and name[1] != self.port}
+
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
 
@@ -132,10 +138,11 @@ class FaultProxy:
             return
         pair = {writer, up_writer}
         self._live |= pair
-        await asyncio.gather(
-            self._pump(reader, up_writer, pair, from_client=True),
-            self._pump(up_reader, writer, pair, from_client=False),
-        )
+        with contextlib.suppress(asyncio.CancelledError):  # at the end; asyncio would print it
+            await asyncio.gather(
+                self._pump(reader, up_writer, pair, from_client=True),
+                self._pump(up_reader, writer, pair, from_client=False),
+            )
         self._live -= pair
         for one in pair:
             one.close()

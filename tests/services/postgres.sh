@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Throwaway PostgreSQL cluster for tests, run by a user that is not root.
-#   postgres.sh start|stop|status|env DATA_DIR
+#   postgres.sh start|restart|stop|status|env DATA_DIR
 # Needs Debian's postgresql-15 (any version under /usr/lib/postgresql works; the newest is taken).
 # Settings by environment: PGTEST_PORT (17432), PGTEST_USER_OS (nobody when root, else the caller),
 #   PGTEST_BIN (a folder of another PostgreSQL's programs), PGTEST_DURABLE=1 (fsync on), PGTEST_TLS_CERT and PGTEST_TLS_KEY (switch TLS on).
+#   PGTEST_MODE=fast|smart|immediate (how it is restarted; fast).
 # Listens on 127.0.0.1 and on a socket inside DATA_DIR.   eval "$(./postgres.sh start DIR)"
 set -euo pipefail
 
 cmd=${1:-}; dir=${2:-}
 if [ -z "$cmd" ] || [ -z "$dir" ]; then
-    echo "usage: $0 start|stop|status|env DATA_DIR" >&2; exit 2
+    echo "usage: $0 start|restart|stop|status|env DATA_DIR" >&2; exit 2
 fi
 PORT=${PGTEST_PORT:-17432}
 bin=${PGTEST_BIN:-$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -1 || true)}
@@ -90,7 +91,17 @@ stop() {
     say stopped
 }
 
+restart() { # connections are cut; "immediate" also drops what was not committed, as a crash does
+    local i
+    as_owner "$bin/pg_ctl" -D "$data" -m "${PGTEST_MODE:-fast}" -l "$dir/postgres.log" -w -t 60 restart >/dev/null || return 1
+    for i in $(seq 100); do ready && break; sleep 0.1; done
+    ready || { say "not ready in time"; return 1; }
+    head -1 "$data/postmaster.pid" >"$dir/postgres.pid"
+    say "restarted (${PGTEST_MODE:-fast})"
+}
+
 case $cmd in
+    restart) restart ;;
     start) start || { stop; exit 1; } ;;
     stop) stop ;;
     status) if [ -d "$data" ] && running; then echo "running, pid $(head -1 "$data/postmaster.pid")"; else echo down; fi ;;

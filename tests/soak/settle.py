@@ -1,0 +1,214 @@
+"""After the load: let everything settle without touching it, then look at what is there."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import sqlalchemy as sa
+
+from tests import ledger_verifier
+from tests.soak.calls import Call
+from tests.soak.door import BROKEN, Door
+from tests.soak.endings import Eraser, Witness
+from tests.soak.judge import Found
+from tests.soak.keeper import Keeper, fetch
+from tests.soak.load import KEPT, Callers, Job, grant, put
+from tests.soak.rig import Rig
+from tests.soak.told import Deposit, Told
+
+SETTLE_S: Final = 240.0
+ASK_AGAIN: Final = 5
+WORKERS: Final = 4
+RESENT: Final = 80
+CERTIFICATES: Final = 4
+WAITING: Final[Mapping[str, str]] = {
+    "attempts open": "SELECT count(*) FROM attempts WHERE state = 'open'",
+    "attempts not punctured": (
+        "SELECT count(*) FROM attempts WHERE state IN ('refused', 'abandoned')"
+    ),
+    "erasures not done": (
+        "SELECT count(*) FROM erasures WHERE state IN ('approved', 'running',"
+        " 'waiting-key-provider')"
+    ),
+    "recordings half erased": (
+        "SELECT count(*) FROM recordings WHERE state IN ('erasing', 'shredded')"
+    ),
+    "recordings overdue": (
+        "SELECT count(*) FROM recordings r JOIN campaigns c ON c.id = r.campaign_id"
+        " WHERE r.state = 'stored' AND c.slug = 'flash-sale' AND r.retention_from"
+        " < (EXTRACT(EPOCH FROM clock_timestamp()) - 86400 - 30) * 1000"
+    ),
+    "erasures without a certificate": (
+        "SELECT count(*) FROM erasures WHERE state = 'done' AND certificate IS NULL"
+        " AND shred_entry_id IS NOT NULL"
+    ),
+    "ledger entries without an index": "SELECT count(*) FROM ledger_entries WHERE seq IS NULL",
+    "epochs not destroyed": ("SELECT count(*) FROM key_trees WHERE destroyed_epoch < epoch - 1"),
+}
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def settle(rig: Rig, eraser: Eraser, witness: Witness) -> dict[str, int]:
+    """Wait until nothing waits any more, for a bounded time; returns what is left."""
+    give_up = time.monotonic() + SETTLE_S
+    rig.await_ready(rig.posts)
+    while True:
+        eraser.follow()
+        for one in witness.due():
+            witness.ask(one)
+        left = waiting(rig)
+        left["erasures that nobody heard the end of"] = len(eraser.running)
+        left["recordings past their retention that still play"] = len(
+            [one for one in eraser.callers.told.deposits.values() if one.short]
+        ) - len(
+            [
+                one
+                for one in eraser.callers.told.deposits.values()
+                if one.short and one.recording_id in eraser.callers.told.erased
+            ]
+        )
+        if not any(left.values()) or time.monotonic() > give_up:
+            return left
+        time.sleep(1)
+
+
+def waiting(rig: Rig) -> dict[str, int]:
+    """Count what waits, in the rows themselves."""
+    engine = sa.create_engine(rig.superuser, poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        counted = {
+            kind: int(connection.exec_driver_sql(query).scalar_one())
+            for kind, query in WAITING.items()
+        }
+    engine.dispose()
+    return counted
+
+
+def look(rig: Rig, callers: Callers, keeper: Keeper, left: dict[str, int]) -> Found:
+    """Compare what was promised with what is there."""
+    told, dice = callers.told, random.Random(1)
+    keeper.keep()
+    alive = [one for one in told.alive() if not one.short]
+    plays = spread(lambda one: play(callers, one), alive)
+    again = [one for one in alive if one.external_id]
+    resent = spread(lambda one: resend(callers, one), dice.sample(again, min(RESENT, len(again))))
+    refusals = {
+        (number, one): answer
+        for number, post in enumerate(rig.posts)
+        for one, answer in refused(callers, post.replica.port, sorted(told.erased)).items()
+    }
+    ends = time.monotonic() + 5
+    while waiting(rig)["ledger entries without an index"] and time.monotonic() < ends:
+        time.sleep(0.2)
+    leaves, said = read_ledger(rig)
+    return Found(
+        plays={one.recording_id: answer for one, answer in plays.items()},
+        resent={one.external_id: answer for one, answer in resent.items()},
+        on_replicas=refusals,
+        leaves=leaves,
+        ledger=said,
+        verify=verified(rig),
+        certificates=certified(rig, told, dice),
+        opened=frozenset(keeper.stranger.opens()),
+        kept=frozenset(keeper.stranger.heads),
+        waiting=left,
+        memory=[
+            (start, one.rss_mib) for start, one in zip(rig.started_mib, rig.posts, strict=True)
+        ],
+    )
+
+
+def spread(ask: Callable[[Item], Answer], items: Iterable[Item]) -> dict[Item, Answer]:
+    """Ask about many things, a few at a time."""
+    known = list(items)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return dict(zip(known, pool.map(ask, known), strict=True))
+
+
+def play(callers: Callers, one: Deposit) -> str:
+    """Return the digest of the whole audio, or why there is none."""
+    said = "no listen was granted"
+    for _ in range(ASK_AGAIN):
+        ticket = grant(callers, one.recording_id)
+        if ticket is not None:
+            piece = callers.door.play(ticket.path, 0, None, upto=one.size + 1, pause_s=0)
+            said = hashlib.sha256(piece.data).hexdigest()
+            if piece.status in {200, 206} and len(piece.data) == one.size:
+                return said
+            said = f"{piece.status}, {len(piece.data)} of {one.size} bytes"
+        time.sleep(1)
+    return said
+
+
+def resend(callers: Callers, one: Deposit) -> str:
+    """Send a call once more; returns the id of the answer, or the code."""
+    answer = put(callers, Job(Call(one.call, one.size), one.external_id, False, b"{}"))  # noqa: FBT003
+    for _ in range(ASK_AGAIN):
+        if answer.status not in {BROKEN, 503}:
+            break
+        time.sleep(1)
+        answer = put(callers, Job(Call(one.call, one.size), one.external_id, False, b"{}"))  # noqa: FBT003
+    return str(answer.json["id"]) if answer.good else answer.code
+
+
+def refused(callers: Callers, port: int, erased: list[str]) -> dict[str, str]:
+    """Ask one replica for a listen of everything erased; returns the codes."""
+    told = Told()
+    there = Callers(Door(port, told), callers.issuer, told, callers.allowance, 0.0)
+    there.people = callers.people
+
+    def ask(recording_id: str) -> str:
+        for _ in range(ASK_AGAIN):
+            if grant(there, recording_id) is not None:
+                return "granted"
+            code = min(code for asked, code in told.refusals)
+            told.refusals.clear()
+            if code == "recording-erased":
+                return code
+            time.sleep(1)
+        return code
+
+    return {one: ask(one) for one in erased}
+
+
+def read_ledger(rig: Rig) -> tuple[frozenset[str], str]:
+    """Read the ledger's files as a stranger does; returns the leaf hashes and what is wrong."""
+    folder = rig.folder / "ledger-copy"
+    fetch(rig, "ledger/", folder)
+    try:
+        size = ledger_verifier.verify(folder, rig.vkey)
+    except Exception as error:  # noqa: BLE001  # whatever a stranger stumbles over
+        return frozenset(), f"{type(error).__name__}: {error}"
+    leaves: list[bytes] = []
+    for number in range(-(-size // 256)):
+        bundle = ledger_verifier.read(folder, "entries", number, min(256, size - number * 256))
+        leaves += [bundle[at + 2 : at + 122] for at in range(0, len(bundle), 122)]
+    return frozenset(hashlib.sha256(b"\x00" + one).hexdigest() for one in leaves[:size]), ""
+
+
+def verified(rig: Rig) -> str:
+    """Run ``oubliette verify`` over files, rows and texts."""
+    done = rig.command("verify", "--json")
+    return "" if done.returncode == 0 else (done.stderr or done.stdout)[-500:]
+
+
+def certified(rig: Rig, told: Told, dice: random.Random) -> dict[str, str]:
+    """Verify some certificates offline with the real command; all must be there."""
+    said = dict.fromkeys(told.certificates, "")
+    for erasure_id in dice.sample(sorted(said), min(CERTIFICATES, len(said))):
+        file = Path(rig.folder) / f"{erasure_id}.txt"
+        file.write_text(told.certificates[erasure_id])
+        done = rig.command("verify-certificate", str(file), "--key", rig.vkey)
+        said[erasure_id] = "" if done.returncode == 0 else done.stderr[-300:]
+    return said
+
+
+__all__ = ["KEPT", "look", "settle"]
