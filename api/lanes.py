@@ -8,7 +8,6 @@ that nobody else may take: who asks whether a process is well gets an answer how
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from anyio import CapacityLimiter
@@ -23,6 +22,6 @@ HEALTH_THREADS: Final = 4
 class Lanes:
     """How many threads each kind of work may take in one process."""
 
-    uploads: CapacityLimiter = field(default_factory=partial(CapacityLimiter, UPLOAD_THREADS))
-    streams: CapacityLimiter = field(default_factory=partial(CapacityLimiter, STREAM_THREADS))
-    health: CapacityLimiter = field(default_factory=partial(CapacityLimiter, HEALTH_THREADS))
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOAD_THREADS))
+    streams: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(STREAM_THREADS))
+    health: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEALTH_THREADS))

@@ -5,13 +5,16 @@ parts of exactly 8 MiB, so an upload of any size holds two parts in memory at mo
 carries a random ``write-id`` as object metadata: when an answer was lost and the retry is refused,
 the id tells whether the object that is there is this very write.
 
-Guarantees: an object is whole or absent; ``finish`` returns once the store acknowledged it; a read
-is exactly the range asked for, else ``StoreUnavailable``; a delete removes every version, every
-delete marker and every unfinished upload of the key.
+Guarantees: an object is whole or absent; ``finish`` returns once the store acknowledged it and then
+showed it again: its length, this write's id and its last bytes, which are a seal's tag; a read is
+exactly the range asked for, else ``StoreUnavailable``; a delete removes every version, every delete
+marker and every unfinished upload of the key. A request ends within half a minute: two attempts,
+each 5 s to connect and send and 10 s of silence; a read that drips ends soon after 20 s.
 
 Does not protect against: two writers of one key above 8 MiB (Ceph ignores the condition on
 CompleteMultipartUpload; keys are 128 random bits, so only a repeated key could meet itself); a
-store that acknowledges and forgets; Object Lock, which keeps the sealed object until its date.
+store that forgets later, or keeps other bytes before the last ones (a listen then says
+``integrity-failure``); Object Lock, which keeps the sealed object until its date.
 
 TLS certificates are verified against the system's authorities or ``AWS_CA_BUNDLE``. Checksums are
 sent when required only: over HTTPS the default ones make Ceph answer 411.
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -41,15 +45,19 @@ from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
 from vault.stores.key import check_key
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES: Final = 8 * 1024 * 1024
 READ_ATTEMPTS: Final = 3
+READ_MAX_S: Final = 20.0
+SHOWN_BYTES: Final = 64
+_PIECE_BYTES: Final = 64 * 1024
 _CONFIG: Final = Config(
     connect_timeout=5,
-    read_timeout=20,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=64,
     tcp_keepalive=True,
     request_checksum_calculation="when_required",
@@ -73,11 +81,13 @@ class S3Writer:
     _upload_id: str = ""
     _parts: list[CompletedPartTypeDef] = field(default_factory=list)
     _size: int = 0
+    _end: bytes = b""
 
     def write(self, piece: bytes) -> bool:
         """Buffer sealed bytes; ask for ``flush`` once more than a part is there."""
         self._buffer += piece
         self._size += len(piece)
+        self._end = (self._end + piece[-SHOWN_BYTES:])[-SHOWN_BYTES:]
         return len(self._buffer) > PART_BYTES
 
     def flush(self) -> None:
@@ -87,13 +97,19 @@ class S3Writer:
                 self._upload_part(PART_BYTES)
 
     def finish(self) -> int:
-        """Upload the rest, or all of it in one conditional request; return the size in bytes."""
+        """Upload the rest, or all of it in one conditional request; return the size in bytes.
+
+        Raises:
+            ObjectExists: the key is taken.
+            StoreUnavailable: not acknowledged, or acknowledged and not kept; it may be there.
+        """
         with translated():
             if self._upload_id or self._size > PART_BYTES:
                 self._complete()
             else:
                 self._put_at_once()
         self._upload_id = ""
+        self._check_kept()
         return self._size
 
     def abort(self) -> None:
@@ -153,6 +169,23 @@ class S3Writer:
         self._parts.append({"ETag": done["ETag"], "PartNumber": number})
         del self._buffer[:count]
 
+    def _check_kept(self) -> None:
+        """Let the store show the end of what it acknowledged."""
+        if not self._size:
+            return
+        first, last = self._size - len(self._end), self._size - 1
+        try:
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._name, Range=f"bytes={first}-{last}"
+            )
+            with contextlib.closing(answer["Body"]) as body:
+                end = body.read(SHOWN_BYTES + 1)
+        except (BotoCoreError, ClientError, OSError) as err:
+            raise StoreUnavailable(what="not-shown") from err
+        said = answer.get("ContentRange"), answer["Metadata"].get("write-id"), end
+        if said != (f"bytes {first}-{last}/{self._size}", self._write_id, self._end):
+            raise StoreUnavailable(what="not-kept")
+
     def _is_there(self) -> bool:
         """Tell whether the object under the key is the one this writer sent."""
         found = self._client.head_object(Bucket=self._bucket, Key=self._name)
@@ -196,15 +229,18 @@ class S3Store:
             self.client.put_object(Bucket=self.bucket, Key=self._name(key), Body=data)
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        """Return exactly the bytes asked for; a cut in mid-answer is asked again twice."""
+        """Return exactly the bytes asked for; a cut in mid-answer is asked again twice, in time."""
         if length == 0:
             self.size(key)
             return b""
+        until_s = time.monotonic() + READ_MAX_S
         for _ in range(READ_ATTEMPTS - 1):
             with contextlib.suppress(*_BODY_ERRORS):
-                return self._read_once(key, start, length)
+                return self._read_once(key, start, length, until_s)
+            if time.monotonic() > until_s:
+                raise StoreUnavailable(what="too-slow")
         with translated():
-            return self._read_once(key, start, length)
+            return self._read_once(key, start, length, until_s)
 
     def size(self, key: str) -> int:
         """Return the size in bytes."""
@@ -245,7 +281,7 @@ class S3Store:
     def _name(self, key: str) -> str:
         return self._above + check_key(key)
 
-    def _read_once(self, key: str, start: int, length: int) -> bytes:
+    def _read_once(self, key: str, start: int, length: int, until_s: float) -> bytes:
         last = start + length - 1
         with translated():
             answer = self.client.get_object(
@@ -255,7 +291,7 @@ class S3Store:
             asked = answer.get("ContentRange", "").startswith(f"bytes {start}-{last}/")
             if answer["ResponseMetadata"]["HTTPStatusCode"] != _PARTIAL_CONTENT or not asked:
                 raise StoreUnavailable(what="other-range")
-            data: bytes = body.read(length + 1)
+            data = _read_in_time(body, length + 1, until_s)
         if len(data) < length:
             raise IncompleteReadError(actual_bytes=len(data), expected_bytes=length)
         if len(data) > length:
@@ -295,6 +331,22 @@ def connect(*, endpoint: str | None, region: str | None, profile: str | None = N
             "s3", endpoint_url=endpoint, region_name=region, config=_CONFIG.merge(style)
         )
     return client
+
+
+def _read_in_time(body: StreamingBody, most: int, until_s: float) -> bytes:
+    """Return what comes, up to ``most`` bytes; a store that drips is not waited for.
+
+    Raises:
+        StoreUnavailable: it was not whole by then.
+    """
+    pieces: list[bytes] = []
+    left = most
+    while left and (piece := body.read(min(left, _PIECE_BYTES))):
+        pieces.append(piece)
+        left -= len(piece)
+        if left > 1 and time.monotonic() > until_s:
+            raise StoreUnavailable(what="too-slow")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _exists(client: S3Client, bucket: str, name: str) -> bool:
