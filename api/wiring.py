@@ -47,6 +47,7 @@ from keys.signing import NoteSigner, Pseudonyms
 from retention.scheduler import Scheduler
 from retention.work_lease import WorkLease
 from vault.deposit_keys import DepositKeys
+from vault.search import Searches
 from vault.search_job import JOBS_MAX, SearchJobs
 from vault.stores.anchors import open_anchor
 from vault.stores.registry import open_store
@@ -112,13 +113,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
             "uploads", settings.uploads_max, metrics.slots_taken.labels("uploads").set
         ),
         searches=searches,
-        search_jobs=SearchJobs(
-            ports.database,
-            searches,
-            ports.clock,
-            platform.node()[:64],
-            Slots("searches", JOBS_MAX, metrics.slots_taken.labels("searches").set).take,
-        ),
+        search_jobs=_search_jobs(ports, searches, metrics),
         scheduler=_jobs(watched, settings, metrics, core=core, ending=ending, rights=rights)(lease),
         work_lease=lease,
         readiness=Readiness({}, metrics),
@@ -149,6 +144,11 @@ def _jobs(
         RightsJob(ports.database, rights),
         sweep_every_s=settings.sweep_every_s,
     )
+
+
+def _search_jobs(ports: Ports, searches: Searches, metrics: Metrics) -> SearchJobs:
+    slots = Slots("searches", JOBS_MAX, metrics.slots_taken.labels("searches").set)
+    return SearchJobs(ports.database, searches, ports.clock, platform.node()[:64], slots.take)
 
 
 def _watched(service: Service) -> Service:

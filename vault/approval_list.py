@@ -59,26 +59,29 @@ class ApprovalPages:
         if state not in STATES or not 1 <= limit <= PAGE_ROWS_MAX:
             raise InvalidRequest(what="state" if state not in STATES else "limit")
         filters: dict[str, Json] = {"list": "approvals", "state": state}
-        query = (
-            sa.select(approvals, campaigns.c.slug)
-            .outerjoin(campaigns, campaigns.c.id == approvals.c.campaign_id)
-            .where(approvals.c.controller_id == actor.controller_id, _seen_by(actor))
-            .order_by(approvals.c.requested_at.desc(), approvals.c.id)
-            .limit(limit + 1)
-        )
+        query = _in_scope(actor).limit(limit + 1)
         if cursor is not None:
             query = query.where(_after(self.cursors.read(actor.controller_id, filters, cursor)))
         with self.database.read() as connection:
             now = self.database.now(connection)
             rows = connection.execute(query.where(_in_state(state, now))).mappings().all()
         items = tuple(shown(row, now) for row in rows[:limit])
-        more = len(rows) > limit
-        token = self._token(actor, filters, items[-1]) if more else None
+        token = self._token(actor, filters, items[-1]) if len(rows) > limit else None
         return ApprovalPage(items, token)
 
     def _token(self, actor: Actor, filters: dict[str, Json], last: Approval) -> str:
         position: list[str | int] = [to_ms(last.requested_at), last.id]
         return self.cursors.issue(actor.controller_id, filters, position)
+
+
+def _in_scope(actor: Actor) -> sa.Select[Any]:
+    """Return the statement of what an actor sees, newest first."""
+    return (
+        sa.select(approvals, campaigns.c.slug)
+        .outerjoin(campaigns, campaigns.c.id == approvals.c.campaign_id)
+        .where(approvals.c.controller_id == actor.controller_id, _seen_by(actor))
+        .order_by(approvals.c.requested_at.desc(), approvals.c.id)
+    )
 
 
 def _seen_by(actor: Actor) -> sa.ColumnElement[bool]:

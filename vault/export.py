@@ -140,18 +140,8 @@ class Exports:
             again = row.attempts > 0
             if not again:
                 self.approvals.use(connection, actor, row.approval_id or "")
-            leaving = [
-                self._leaving(connection, actor, one, row.purpose, counted=again)
-                for one in row.recording_ids
-            ]
-            if not again:
-                for one in leaving:
-                    self.rights.count_listen(connection, one.permit)
-            heard = [one.heard for one in leaving]
-            permits = [] if again else [one.permit for one in leaving]
-            entry = self._record(
-                connection, actor, row, "started", heard=heard, facts=entries.counted(permits)
-            )
+            heard, facts = self._all_leaving(connection, actor, row, counted=again)
+            entry = self._record(connection, actor, row, "started", heard=heard, facts=facts)
             began = {
                 "state": "running",
                 "attempts": row.attempts + 1,
@@ -211,6 +201,22 @@ class Exports:
             rows.insert(connection, row)
         campaigns = {one.recording.campaign_id for one in heard}
         return row, only, campaigns.pop() if len(campaigns) == 1 else None
+
+    def _all_leaving(
+        self, connection: Connection, actor: Actor, row: Export, *, counted: bool
+    ) -> tuple[list[Heard], dict[str, Json]]:
+        """Return the recordings of an export, and whose caps it now counts against."""
+        leaving = [
+            self._leaving(connection, actor, one, row.purpose, counted=counted)
+            for one in row.recording_ids
+        ]
+        heard = [one.heard for one in leaving]
+        if counted:
+            return heard, {}
+        permits = [one.permit for one in leaving]
+        for permit in permits:
+            self.rights.count_listen(connection, permit)
+        return heard, entries.counted(permits)
 
     def _leaving(
         self,

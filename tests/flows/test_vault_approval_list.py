@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def plant(
         now = desk.database.now(connection)
         first = connection.execute(approvals.select()).all()
         campaign_id = find_in_scope(connection, desk.admin, CAMPAIGN).id if campaign else None
-        rows = []
+        rows: list[dict[str, Any]] = []
         for place in range(count):
             at = now - timedelta(minutes=max(place, 1))
             over = at - timedelta(days=1) if state == "expired" else at
