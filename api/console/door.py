@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from api.console.sessions import request_token
+from api.console.session_seal import request_token
 from api.errors import CsrfRefused
 
 SESSION_COOKIE: Final = "__Host-oubliette-session"

@@ -26,7 +26,8 @@ from api.console.door import (
 )
 from api.console.login import CALLBACK, LIFETIME_S, SECRET_BYTES, LogIn
 from api.console.pages import ASSETS, asset, moving_on, page
-from api.console.sessions import BrowserSessions, Opened, request_token
+from api.console.session_seal import request_token
+from api.console.sessions import BrowserSessions, Opened
 from api.console.words import Language, language_of
 from api.envelope import note_problem
 from api.errors import LogInFailed, Unauthenticated
