@@ -28,7 +28,7 @@ from vault.campaign import find_in_scope
 from vault.errors import FreezeNotFound, ListenDenied, VaultError
 from vault.grant_view import find_grant
 from vault.ledger.append import Ledger
-from vault.ledger.entry import Event
+from vault.ledger.entry import Event, decision
 from vault.listen_account import ListenAccounts
 from vault.tables import listens
 
@@ -225,11 +225,4 @@ def _event(
         "account": row["actor_id"],
         "grant": row["grant_id"],
     }
-    return Event(
-        type=kind,
-        actor=actor,
-        controller_id=actor.controller_id,
-        campaign_id=row["campaign_id"],
-        narrative=reason,
-        facts=facts | dict(at),
-    )
+    return decision(kind, actor, row["campaign_id"], facts | dict(at), reason=reason)

@@ -31,7 +31,7 @@ from vault.campaign import find_in_scope
 from vault.errors import GrantConflict, ListenDenied
 from vault.grant_view import GrantView, find_all, find_grant
 from vault.ledger.append import Ledger
-from vault.ledger.entry import Event, system_actor
+from vault.ledger.entry import decision, system_actor
 from vault.listen_account import ListenAccounts
 from vault.tables import listens
 
@@ -137,7 +137,7 @@ class Grants:
             elif _is_privileged(connection, actor, request):
                 raise GrantConflict(reason="changed")
             row = self._row(connection, actor, request, campaign_id) | {"approval_id": approval_id}
-            event = self._event("grant-given", actor, row, _facts(row), reason=reason)
+            event = decision("grant-given", actor, campaign_id, _facts(row), reason=reason)
             row["given_entry_id"] = self.ledger.append(connection, event).id
             connection.execute(grants.insert().values(**row))
         return self.get(actor, row["id"])
@@ -178,9 +178,8 @@ class Grants:
                 raise GrantConflict(grant_id=grant_id, reason="ended", state=grant.state)
             values = {"confirmed_at": now, "confirmed_by": actor.id, "review_due_at": None}
             self._change(connection, grant_id, values)
-            row = {"id": grant_id, "campaign_id": grant.campaign_id}
             facts = {"grant": grant_id, "account": grant.account, "confirmed_at": to_text(now)}
-            event = self._event("grant-confirmed", actor, row, facts, reason=said)
+            event = decision("grant-confirmed", actor, grant.campaign_id, facts, reason=said)
             self.ledger.append(connection, event)
             return find_grant(connection, actor, grant_id, now=now)
 
@@ -198,9 +197,10 @@ class Grants:
                 return grant
             self._change(connection, grant_id, {"revoked_at": now, "revoked_by": actor.id})
             self.listens.revoke_where(connection, listens.c.grant_id == grant_id)
-            row = {"id": grant_id, "campaign_id": grant.campaign_id}
             facts = {"grant": grant_id, "account": grant.account, "revoked_at": to_text(now)}
-            self.ledger.append(connection, self._event("grant-revoked", actor, row, facts))
+            self.ledger.append(
+                connection, decision("grant-revoked", actor, grant.campaign_id, facts)
+            )
             return find_grant(connection, actor, grant_id, now=now)
 
     def lapse(self, connection: Connection, row: RowMapping, now: datetime) -> None:
@@ -209,7 +209,7 @@ class Grants:
         self.listens.revoke_where(connection, listens.c.grant_id == row["id"])
         facts = {"grant": row["id"], "account": row["actor_id"], "lapsed_at": to_text(now)}
         actor = system_actor(row["controller_id"], "account-review")
-        self.ledger.append(connection, self._event("grant-lapsed", actor, dict(row), facts))
+        self.ledger.append(connection, decision("grant-lapsed", actor, row["campaign_id"], facts))
 
     def _change(self, connection: Connection, grant_id: str, values: Mapping[str, Any]) -> None:
         connection.execute(grants.update().where(grants.c.id == grant_id).values(**values))
@@ -235,24 +235,6 @@ class Grants:
             "given_at": now,
             "given_by": actor.id,
         }
-
-    def _event(
-        self,
-        kind: str,
-        actor: Actor,
-        row: Mapping[str, Any],
-        facts: Mapping[str, Json],
-        *,
-        reason: str | None = None,
-    ) -> Event:
-        return Event(
-            type=kind,
-            actor=actor,
-            controller_id=actor.controller_id,
-            campaign_id=row["campaign_id"],
-            narrative=reason,
-            facts=facts,
-        )
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Json]:

@@ -175,6 +175,25 @@ def text_subject(ledger_controller_id: str, entry_id: str, month: int) -> Subjec
     return Subject(ledger_controller_id, "", entry_id, 0, month)
 
 
+def decision(
+    kind: str,
+    actor: Actor,
+    campaign_id: str | None,
+    facts: Mapping[str, Json],
+    *,
+    reason: str | None = None,
+) -> Event:
+    """Return the entry of what somebody decided for their own controller, with their reason."""
+    return Event(
+        type=kind,
+        actor=actor,
+        controller_id=actor.controller_id,
+        campaign_id=campaign_id,
+        narrative=reason,
+        facts=facts,
+    )
+
+
 def system_actor(controller_id: str, name: str) -> Actor:
     """Return the service itself as an actor.
 
