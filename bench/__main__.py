@@ -38,6 +38,7 @@ NAMES: Final = (
     "sweeping",
     "ledger_appends",
     "ledger_proofs",
+    "profile",
 )
 OUTPUT: Final = Path("build") / "bench.json"
 _BUSY_SHARE: Final = 0.5

@@ -31,6 +31,7 @@ class Figure:
         ours, other: medians of the rounds; ``other`` is the limit's.
         ratio: ours over the limit's; ``lowest`` and ``highest`` are single rounds.
         at_most: the largest ratio that is all right, where a promise says so.
+        note: what a reader should know about this one.
     """
 
     what: str
@@ -43,6 +44,7 @@ class Figure:
     highest: float
     rounds: int
     at_most: float | None = None
+    note: str = ""
 
     @property
     def passed(self) -> bool | None:

@@ -124,8 +124,8 @@ def _sources(folder: Path, *, plays: int, seeks: int) -> Iterator[dict[str, Sour
         (folder / "nginx" / "www" / "clear").write_bytes(clear)
         with rig_in(folder / "data") as made:
             recording_id = made.deposit(clear)
-            playing = [_granted(made, recording_id) for _ in range(plays // PLAYS_A_TICKET + 1)]
-            seeking = [_granted(made, recording_id) for _ in range(seeks // SEEKS_A_TICKET + 1)]
+            playing = [granted(made, recording_id) for _ in range(plays // PLAYS_A_TICKET + 1)]
+            seeking = [granted(made, recording_id) for _ in range(seeks // SEEKS_A_TICKET + 1)]
         with oubliette(folder / "data") as server:
             yield {
                 "nginx": Source(plain, repeat("/clear"), repeat("/clear")),
@@ -138,7 +138,8 @@ def _sources(folder: Path, *, plays: int, seeks: int) -> Iterator[dict[str, Sour
             }
 
 
-def _granted(made: Rig, recording_id: str) -> str:
+def granted(made: Rig, recording_id: str) -> str:
+    """Grant a listen of a recording and return the address of its audio."""
     # whoever administers never listens
     listener = replace(made.officer, roles=frozenset({"quality-manager"}))
     granted = made.service.listens.grant(

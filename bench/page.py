@@ -82,6 +82,8 @@ def part_lines(part: Part) -> Iterator[str]:
         yield f"   FAILED: {part.failure}"
     for one in part.figures:
         yield _line(one)
+        if one.note:
+            yield f"{'':<8}{one.note}"
     yield f"   ({part.took_s:.0f} s)"
 
 
