@@ -31,7 +31,7 @@ from api.console.sessions import BrowserSessions, Opened
 from api.console.words import Language, language_of
 from api.envelope import note_problem
 from api.errors import LogInFailed, Unauthenticated
-from api.problems import status_of
+from api.problems import problem_headers, status_of
 from api.service import Service
 from core import ids
 from core.errors import OublietteError
@@ -77,7 +77,9 @@ def told_as_page(endpoint: Endpoint) -> Endpoint:
             note_problem(request.scope, error)
             reason = str(error.facts.get("reason", ""))
             shown = f"{error.code} {reason}".strip()
-            return page("failed", _language(request), status=status_of(error), code=shown)
+            answer = page("failed", _language(request), status=status_of(error), code=shown)
+            answer.headers.update(problem_headers(error))
+            return answer
 
     return answered
 
