@@ -27,9 +27,11 @@ from tests.soak.calls import MIB, Allowance
 from tests.soak.door import Door
 from tests.soak.endings import Eraser, Witness
 from tests.soak.faults import Trouble
+from tests.soak.gauge import Gauge
 from tests.soak.judge import Finding, Found, judge, line
 from tests.soak.keeper import Keeper
-from tests.soak.load import KEPT, SHORT, Callers, Depositor, Listener, Searcher, run
+from tests.soak.listeners import Listener, Searcher
+from tests.soak.load import KEPT, SHORT, Callers, Depositor, run
 from tests.soak.rig import Rig, running
 from tests.soak.settle import look, settle
 from tests.soak.told import Told
@@ -59,6 +61,7 @@ class Soak:
     witness: Witness
     keeper: Keeper
     trouble: Trouble
+    gauge: Gauge
 
     @classmethod
     def on(cls, rig: Rig, *, minutes: float, seed: int) -> Soak:
@@ -72,7 +75,8 @@ class Soak:
         depositors = [Depositor(callers) for _ in range(DEPOSITORS)]
         eraser = Eraser(callers, depositors, keeper.keep)
         trouble = Trouble(rig, told, random.Random(seed), ending_s)
-        return cls(rig, callers, depositors, eraser, Witness(callers), keeper, trouble)
+        witness, gauge = Witness(callers), Gauge(rig, told)
+        return cls(rig, callers, depositors, eraser, witness, keeper, trouble, gauge)
 
     def load(self, seed: int) -> None:
         """Let everybody work until the end, while things go wrong."""
@@ -97,21 +101,29 @@ class Soak:
                 one.join()
         self.callers.told.end()
 
+    def finish(self, seed: int) -> tuple[list[Finding], Found]:
+        """Load, let it settle, look, and judge."""
+        self.load(seed)
+        print("== the load has ended; settling", flush=True)
+        self.callers.door = Door(self.rig.port, self.callers.told, patience_s=60)
+        left = settle(self.rig, self.eraser, self.witness)
+        print("== looking", flush=True)
+        found = look(self.rig, self.callers, self.keeper, left)
+        found = dataclasses.replace(found, kinds=frozenset(self.trouble.kinds))
+        return judge(self.callers.told, found), found
+
     def watch(self) -> None:
         """Say now and then how far it is; a replica that ends by itself is a finding."""
         told, ending_s = self.callers.told, self.callers.ending_s
         said_s = time.monotonic()
-        while time.monotonic() < ending_s:
-            time.sleep(0.5)
-            for number, post in enumerate(self.rig.posts):
-                process = post.replica.process
-                if process is not None and (code := process.poll()) is not None:
-                    told.accuse(f"replica {number} ended by itself: {code}")
-                    post.replica.start()
+        while time.monotonic() < ending_s and not self.callers.stopped.wait(0.5):
+            for ended in self.rig.revive():
+                told.accuse(ended)
             if time.monotonic() > said_s + SAY_EVERY_S:
                 said_s = time.monotonic()
                 left_s = ending_s - said_s
-                print(f"   {left_s:.0f} s left; {progress(told)}", flush=True)
+                memory = "/".join(f"{one.rss_mib:.0f}" for one in self.rig.posts if one.alive)
+                print(f"   {left_s:.0f} s left; {progress(told)}; {memory} MiB", flush=True)
 
 
 def set_up(rig: Rig, callers: Callers) -> None:
@@ -140,8 +152,9 @@ def progress(told: Told) -> str:
     )
 
 
-def report(told: Told, found: Found, findings: Sequence[Finding]) -> None:
+def report(soak: Soak, found: Found, findings: Sequence[Finding]) -> None:
     """Print the counts, then everything that does not hold."""
+    told = soak.callers.told
     print(f"faults: {shown(told.faults)}")
     refusals = Counter({f"{kind} {code}": n for (kind, code), n in told.refusals.items()})
     print(f"refused, by what was asked: {shown(refusals)}")
@@ -152,9 +165,14 @@ def report(told: Told, found: Found, findings: Sequence[Finding]) -> None:
     print(f"kept copies: {len(found.kept)} heads, {len(found.opened)} of them open still")
     memory = ", ".join(f"{start:.0f} -> {end:.0f}" for start, end in found.memory)
     print(f"memory of the replicas, MiB: {memory}")
-    print(f"longest time without any 2xx: {told.quiet_s:.1f} s")
+    waited_s = soak.gauge.longest_ms / 1_000
+    print(
+        f"longest time without any 2xx: {told.quiet_s:.1f} s; in the ledger's queue: {waited_s} s"
+    )
     for one in findings[:SHOWN]:
         print(f"FAILED {one.name}: {one.what}")
+        for note in told.about(one.what):
+            print(f"       {note}")
     if len(findings) > SHOWN:
         print(f"FAILED {len(findings) - SHOWN} more")
 
@@ -170,15 +188,14 @@ def soak(servers: Servers, *, minutes: float, seed: int) -> int:
     with running(servers) as rig:
         one = Soak.on(rig, minutes=minutes, seed=seed)
         set_up(rig, one.callers)
-        one.load(seed)
-        print("== the load has ended; settling", flush=True)
-        one.callers.door = Door(rig.port, one.callers.told, patience_s=60)
-        left = settle(rig, one.eraser, one.witness)
-        print("== looking", flush=True)
-        found = look(rig, one.callers, one.keeper, left)
-        found = dataclasses.replace(found, kinds=frozenset(one.trouble.kinds))
-        findings = judge(one.callers.told, found)
-        report(one.callers.told, found, findings)
+        gauge = threading.Thread(target=one.gauge.run)
+        gauge.start()
+        try:
+            findings, found = one.finish(seed)
+        finally:
+            one.gauge.stopped.set()
+            gauge.join()
+        report(one, found, findings)
         keep(servers.folder, one.callers.told, failed=bool(findings))
         print(line(one.callers.told, findings), flush=True)
     return 1 if findings else 0
@@ -192,7 +209,7 @@ def keep(folder: Path, told: Told, *, failed: bool) -> None:
     there = Path(wanted)
     there.mkdir(parents=True, exist_ok=True)
     (there / "events.txt").write_text("\n".join(told.notes))
-    for log in folder.glob("replica-*.log"):
+    for log in (*folder.glob("replica-*.log"), folder / "postgres" / "postgres.log"):
         shutil.copy(log, there)
     print(f"logs and events: {there}" if failed else f"logs: {there}")
 

@@ -11,15 +11,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tests.soak.door import Answer
-from tests.soak.load import (
-    PERSON_CALLS,
-    SHORT_S,
-    Callers,
-    Depositor,
-    check_heard,
-    grant,
-    number_of,
-)
+from tests.soak.listeners import check_heard, grant
+from tests.soak.load import PERSON_CALLS, SHORT_S, Callers, Depositor, number_of
 from tests.soak.told import Deposit, Ticket
 
 ERASED_REASON: Final = "Objection received by letter this morning"
@@ -148,13 +141,8 @@ class Witness:
 
     def due(self) -> list[Deposit]:
         """Return what may be past its retention, and is not known to be erased."""
-        told, early = self.callers.told, time.monotonic() - SHORT_S + MINUTE.total_seconds()
-        known = list(told.deposits.values())
-        return [
-            one
-            for one in known
-            if one.short and one.at_s < early and one.recording_id not in told.erased
-        ]
+        early = time.monotonic() - SHORT_S + MINUTE.total_seconds()
+        return [one for one in self.callers.told.unended() if one.at_s < early]
 
     def ask(self, one: Deposit) -> None:
         """Ask for one recording's state."""

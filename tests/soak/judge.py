@@ -5,7 +5,7 @@ entry is not in the tree, or that a resend does not find. *Unrecorded*: a listen
 came out and whose entry is not in the tree. *Served*: a byte of a recording that a request got
 which began after its erasure was said to be done; or more than one piece, in a request that was
 under way then, later than ``LATE_S`` after it. One piece may come late: a replica that was stopped
-while it sent has it in its hands when it wakes (docs/threat-model.md), and so may sockets on the
+while it sent has it in its hands when it wakes (docs/erasure.md, 11), and so may sockets on the
 way.
 """
 

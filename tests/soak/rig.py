@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,14 +31,12 @@ from tests.fakes.loopback_issuer import ACR, LoopbackIssuer, loopback_issuer
 from tests.fakes.tokens import AUDIENCE
 from tests.services.faultproxy import FaultProxy
 from tests.services.servers import S3Server, Servers, free_port, require
+from tests.soak.ground import as_superuser, nginx, ordinary_database
 from tests.soak.load import SLUG
 
 REPLICAS: Final = 3
 BUCKET: Final = "recordings"
 ELSEWHERE: Final = "elsewhere"
-ROLE: Final = "oubliette"
-DATABASE: Final = "calls"
-SNIPPET: Final = ROOT / "deploy" / "nginx-oubliette.conf"
 START_S: Final = 120.0
 COMMAND_S: Final = 600
 
@@ -58,6 +57,11 @@ class Post:
         return self.replica.process.pid
 
     @property
+    def alive(self) -> bool:
+        """Tell whether its process is there, stopped or not."""
+        return self.replica.running
+
+    @property
     def rss_mib(self) -> float:
         """Return what of its memory is resident, MiB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -71,6 +75,7 @@ class Rig:
     Attributes:
         environ: of a command on the settings, past every wire.
         superuser: URI of the database's superuser, in the vault's database.
+        turn: held by whoever replaces a process.
     """
 
     folder: Path
@@ -83,6 +88,7 @@ class Rig:
     port: int
     vkey: str = ""
     started_mib: list[float] = field(default_factory=list)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def keyring(self) -> Path:
@@ -104,6 +110,31 @@ class Rig:
                 s3={"addressing_style": "path"},
             ),
         )
+
+    def kill(self, victims: Sequence[Post], *, pause_s: float = 0) -> None:
+        """Kill replicas at once, as a power cut would, and start them again."""
+        with self.turn:
+            for one in victims:
+                one.replica.kill()
+            time.sleep(pause_s)
+            for one in victims:
+                one.replica.start()
+        self.await_ready(victims)
+
+    def revive(self) -> list[str]:
+        """Start what ended by itself; returns a sentence about each."""
+        said: list[str] = []
+        if not self.turn.acquire(blocking=False):
+            return said
+        try:
+            for number, one in enumerate(self.posts):
+                process = one.replica.process
+                if process is not None and (code := process.poll()) is not None:
+                    said.append(f"replica {number} ended by itself: {code}")
+                    one.replica.start()
+        finally:
+            self.turn.release()
+        return said
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the real command on the settings."""
@@ -141,14 +172,14 @@ def running(servers: Servers, module: str = SERVE) -> Iterator[Rig]:
     Raises:
         MissingError: a program that the rig needs is not on this machine.
     """
-    nginx = require("nginx")
+    program = require("nginx")
     folder = servers.folder
     with ExitStack() as ends:
         superuser = servers.postgresql()
         s3 = servers.s3()
         issuer = ends.enter_context(loopback_issuer())
-        inside = _database(superuser)
-        rig = Rig(folder, servers, s3, issuer, [], {}, _named(superuser), free_port())
+        inside = ordinary_database(superuser)
+        rig = Rig(folder, servers, s3, issuer, [], {}, as_superuser(superuser), free_port())
         for bucket in (BUCKET, ELSEWHERE):
             rig.client.create_bucket(Bucket=bucket)
         data = folder / "vault-data"
@@ -163,7 +194,8 @@ def running(servers: Servers, module: str = SERVE) -> Iterator[Rig]:
         ends.callback(_end, rig)
         for one in rig.posts:
             one.replica.start()
-        ends.enter_context(_nginx(nginx, rig))
+        wires = [one.wire.port for one in rig.posts]
+        ends.enter_context(nginx(program, folder / "nginx", port=rig.port, behind=wires))
         rig.await_ready(rig.posts)
         rig.started_mib = [one.rss_mib for one in rig.posts]
         yield rig
@@ -213,52 +245,3 @@ def _environ(rig: Rig, data: Path, database_uri: str, endpoint: str) -> dict[str
         "OUBLIETTE_SWEEP_EVERY_S": "5",
         "OUBLIETTE_SWEEP_BRAKE_MIN": "10000",
     }
-
-
-def _database(superuser: str) -> str:
-    """Make the vault's database, owned by an ordinary role; returns that role's URI."""
-    url = sa.engine.make_url(superuser)
-    password = str(url.password)
-    _administer(superuser, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER PASSWORD '{password}'")
-    _administer(superuser, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
-    return url.set(username=ROLE, database=DATABASE).render_as_string(hide_password=False)
-
-
-def _named(superuser: str) -> str:
-    url = sa.engine.make_url(superuser).set(database=DATABASE, drivername="postgresql+psycopg")
-    return url.render_as_string(hide_password=False)
-
-
-def _administer(superuser: str, statement: str) -> None:
-    url = sa.engine.make_url(superuser).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
-
-
-@contextmanager
-def _nginx(program: str, rig: Rig) -> Iterator[None]:
-    """Run nginx with the project's settings in front of every replica."""
-    folder = rig.folder / "nginx"
-    folder.mkdir()
-    text = SNIPPET.read_text().replace("http://127.0.0.1:8080", "http://oubliette")
-    text = text.replace("/var/log/nginx/oubliette.error.log", f"{folder}/oubliette.log")
-    behind = "".join(f"server 127.0.0.1:{one.wire.port};" for one in rig.posts)
-    user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(f"""
-daemon off; {user} worker_processes 1; pid nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 2048; }}
-http {{
-    access_log off; client_body_temp_path body 1 2; proxy_temp_path proxy 1 2;
-    fastcgi_temp_path other; uwsgi_temp_path other; scgi_temp_path other;
-    upstream oubliette {{ {behind} }}
-    server {{ listen 127.0.0.1:{rig.port}; {text} }}
-}}
-""")
-    words = [program, "-p", str(folder), "-c", "nginx.conf", "-e", "first.log"]
-    with subprocess.Popen(words) as process:
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)

@@ -18,12 +18,14 @@ from tests.soak.door import BROKEN, Door
 from tests.soak.endings import Eraser, Witness
 from tests.soak.judge import Found
 from tests.soak.keeper import Keeper, fetch
-from tests.soak.load import KEPT, Callers, Job, grant, put
+from tests.soak.listeners import grant
+from tests.soak.load import Callers, Job, put
 from tests.soak.rig import Rig
 from tests.soak.told import Deposit, Told
 
 SETTLE_S: Final = 240.0
 ASK_AGAIN: Final = 5
+PATIENCE_S: Final = 60.0  # a machine that others use too
 WORKERS: Final = 4
 RESENT: Final = 80
 CERTIFICATES: Final = 4
@@ -58,7 +60,7 @@ Answer = TypeVar("Answer")
 
 def settle(rig: Rig, eraser: Eraser, witness: Witness) -> dict[str, int]:
     """Wait until nothing waits any more, for a bounded time; returns what is left."""
-    give_up = time.monotonic() + SETTLE_S
+    told, give_up = eraser.callers.told, time.monotonic() + SETTLE_S
     rig.await_ready(rig.posts)
     while True:
         eraser.follow()
@@ -66,15 +68,7 @@ def settle(rig: Rig, eraser: Eraser, witness: Witness) -> dict[str, int]:
             witness.ask(one)
         left = waiting(rig)
         left["erasures that nobody heard the end of"] = len(eraser.running)
-        left["recordings past their retention that still play"] = len(
-            [one for one in eraser.callers.told.deposits.values() if one.short]
-        ) - len(
-            [
-                one
-                for one in eraser.callers.told.deposits.values()
-                if one.short and one.recording_id in eraser.callers.told.erased
-            ]
-        )
+        left["recordings past their retention that still play"] = len(told.unended())
         if not any(left.values()) or time.monotonic() > give_up:
             return left
         time.sleep(1)
@@ -100,10 +94,13 @@ def look(rig: Rig, callers: Callers, keeper: Keeper, left: dict[str, int]) -> Fo
     plays = spread(lambda one: play(callers, one), alive)
     again = [one for one in alive if one.external_id]
     resent = spread(lambda one: resend(callers, one), dice.sample(again, min(RESENT, len(again))))
+    erased = sorted(told.erased)
+    ports = [post.replica.port for post in rig.posts]
+    said_no = spread(lambda port: refused(callers, port, erased), ports)
     refusals = {
         (number, one): answer
-        for number, post in enumerate(rig.posts)
-        for one, answer in refused(callers, post.replica.port, sorted(told.erased)).items()
+        for number, port in enumerate(ports)
+        for one, answer in said_no[port].items()
     }
     ends = time.monotonic() + 5
     while waiting(rig)["ledger entries without an index"] and time.monotonic() < ends:
@@ -135,8 +132,8 @@ def spread(ask: Callable[[Item], Answer], items: Iterable[Item]) -> dict[Item, A
 
 def play(callers: Callers, one: Deposit) -> str:
     """Return the digest of the whole audio, or why there is none."""
-    said = "no listen was granted"
-    for _ in range(ASK_AGAIN):
+    said, give_up = "no listen was granted", time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
         ticket = grant(callers, one.recording_id)
         if ticket is not None:
             piece = callers.door.play(ticket.path, 0, None, upto=one.size + 1, pause_s=0)
@@ -150,27 +147,30 @@ def play(callers: Callers, one: Deposit) -> str:
 
 def resend(callers: Callers, one: Deposit) -> str:
     """Send a call once more; returns the id of the answer, or the code."""
-    answer = put(callers, Job(Call(one.call, one.size), one.external_id, False, b"{}"))  # noqa: FBT003
-    for _ in range(ASK_AGAIN):
-        if answer.status not in {BROKEN, 503}:
-            break
+    job = Job(Call(one.call, one.size), one.external_id, short=False, metadata=b"{}")
+    answer, give_up = put(callers, job), time.monotonic() + PATIENCE_S
+    while answer.status in {BROKEN, 503} and time.monotonic() < give_up:
         time.sleep(1)
-        answer = put(callers, Job(Call(one.call, one.size), one.external_id, False, b"{}"))  # noqa: FBT003
+        answer = put(callers, job)
     return str(answer.json["id"]) if answer.good else answer.code
 
 
 def refused(callers: Callers, port: int, erased: list[str]) -> dict[str, str]:
-    """Ask one replica for a listen of everything erased; returns the codes."""
+    """Ask one replica for everything erased, by old tickets and new; returns the codes."""
     told = Told()
     there = Callers(Door(port, told), callers.issuer, told, callers.allowance, 0.0)
     there.people = callers.people
 
     def ask(recording_id: str) -> str:
-        for _ in range(ASK_AGAIN):
+        old = callers.told.tickets.get(recording_id)
+        if old and there.door.play(old.path, 0, None, upto=1, pause_s=0).data:
+            return "an old ticket plays"
+        code, give_up = "not asked", time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up:
+            told.refusals.clear()
             if grant(there, recording_id) is not None:
                 return "granted"
-            code = min(code for asked, code in told.refusals)
-            told.refusals.clear()
+            code = min(code for _, code in told.refusals)
             if code == "recording-erased":
                 return code
             time.sleep(1)
@@ -180,18 +180,29 @@ def refused(callers: Callers, port: int, erased: list[str]) -> dict[str, str]:
 
 
 def read_ledger(rig: Rig) -> tuple[frozenset[str], str]:
-    """Read the ledger's files as a stranger does; returns the leaf hashes and what is wrong."""
-    folder = rig.folder / "ledger-copy"
-    fetch(rig, "ledger/", folder)
-    try:
-        size = ledger_verifier.verify(folder, rig.vkey)
-    except Exception as error:  # noqa: BLE001  # whatever a stranger stumbles over
-        return frozenset(), f"{type(error).__name__}: {error}"
+    """Read the ledger's files as a stranger does; returns the leaf hashes and what is wrong.
+
+    It may grow while it is copied, and drop files that are whole elsewhere: then it is read again.
+    """
+    said = ""
+    for number in range(ASK_AGAIN):
+        folder = rig.folder / f"ledger-copy-{number}"
+        try:
+            fetch(rig, "ledger/", folder)
+            return read_leaves(folder, ledger_verifier.verify(folder, rig.vkey)), ""
+        except Exception as error:  # noqa: BLE001  # whatever a stranger stumbles over
+            said = f"{type(error).__name__}: {error}"
+        time.sleep(1)
+    return frozenset(), said
+
+
+def read_leaves(folder: Path, size: int) -> frozenset[str]:
+    """Return the hash of every leaf."""
     leaves: list[bytes] = []
     for number in range(-(-size // 256)):
         bundle = ledger_verifier.read(folder, "entries", number, min(256, size - number * 256))
         leaves += [bundle[at + 2 : at + 122] for at in range(0, len(bundle), 122)]
-    return frozenset(hashlib.sha256(b"\x00" + one).hexdigest() for one in leaves[:size]), ""
+    return frozenset(hashlib.sha256(b"\x00" + one).hexdigest() for one in leaves[:size])
 
 
 def verified(rig: Rig) -> str:
@@ -209,6 +220,3 @@ def certified(rig: Rig, told: Told, dice: random.Random) -> dict[str, str]:
         done = rig.command("verify-certificate", str(file), "--key", rig.vkey)
         said[erasure_id] = "" if done.returncode == 0 else done.stderr[-300:]
     return said
-
-
-__all__ = ["KEPT", "look", "settle"]

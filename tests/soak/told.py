@@ -5,13 +5,16 @@ Instants are ``time.monotonic()`` of the process that loads the service, in seco
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-KEPT: Final = 4_000
+KEPT: Final = 20_000
+ABOUT: Final = 6
+_ID: Final = re.compile(r"(?:rec|ent|era)_[0-9a-z]{26}")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,11 @@ class Told:
         """Keep an event with its instant."""
         self.notes.append(f"{time.monotonic() - self.began_s:8.3f} {what}")
 
+    def about(self, what: str) -> list[str]:
+        """Return the newest events that name an id of some words."""
+        named = [note for note in list(self.notes) if any(one in note for one in _ID.findall(what))]
+        return named[-ABOUT:]
+
     def accuse(self, what: str) -> None:
         """Keep an event that must not happen."""
         self.note(f"WRONG {what}")
@@ -148,6 +156,11 @@ class Told:
         """Return what was acknowledged and that nobody asked to erase."""
         with self._lock:
             return [one for one in self.deposits.values() if one.recording_id not in self.ordered]
+
+    def unended(self) -> list[Deposit]:
+        """Return what ends soon by its retention and is not known to have ended."""
+        known = list(self.deposits.values())
+        return [one for one in known if one.short and one.recording_id not in self.erased]
 
     def erasing(self) -> list[str]:
         """Return what is known to be erased."""

@@ -1,0 +1,67 @@
+"""The soak itself, against services that break their promises: it must name what was broken."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import need
+from tests.services.servers import Servers
+from tests.soak.__main__ import Soak, set_up
+from tests.soak.judge import judge, line
+from tests.soak.rig import Rig, running
+from tests.soak.settle import look
+
+pytestmark = [
+    pytest.mark.prove,
+    pytest.mark.needs_postgresql,
+    pytest.mark.needs_rgw,
+    pytest.mark.needs_nginx,
+    pytest.mark.timeout(600),
+]
+CARELESS = "tests.fakes.careless_vault"
+ENOUGH_S = 90.0
+
+
+@pytest.fixture
+def own_servers() -> Iterator[Servers]:
+    """Return servers of this test alone: it makes a role and buckets of fixed names."""
+    started = Servers()
+    yield started
+    started.stop()
+
+
+def kill_all_in_full_swing(soak: Soak, rig: Rig) -> None:
+    """Kill every replica at once while answers are going out, start them again, end the load."""
+    told = soak.callers.told
+    give_up = time.monotonic() + ENOUGH_S
+    try:
+        while not (len(told.heard) > 15 and len(told.erased) > 1 and told.probes > 5):
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.05)
+        rig.kill(rig.posts)
+    finally:
+        soak.callers.stopped.set()
+
+
+def test_control_a_careless_service_is_called_out_by_name(own_servers: Servers) -> None:
+    with ExitStack() as ends:
+        rig = need(lambda: ends.enter_context(running(own_servers, CARELESS)))
+        soak = Soak.on(rig, minutes=5, seed=1)
+        set_up(rig, soak.callers)
+        soak.trouble.stopped.set()
+        killer = threading.Thread(target=kill_all_in_full_swing, args=(soak, rig))
+        killer.start()
+        soak.load(seed=1)
+        killer.join()
+        findings = judge(soak.callers.told, look(rig, soak.callers, soak.keeper, {}))
+    names = {one.name for one in findings}
+    assert {"lost", "unrecorded", "served"} <= names, names
+    said = line(soak.callers.told, findings)
+    for good in (" 0 lost", " 0 unrecorded", " 0 served"):
+        assert good not in said
