@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import json
 import socket
-import wave
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.fakes.small_call import small_call
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,7 @@ def read_answer(wire: socket.socket) -> Answer:
 
 def call(seconds: float = 1.0, pitch: int = 7) -> bytes:
     """Return a WAV call; another pitch is another call."""
-    target = io.BytesIO()
-    with wave.open(target, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8_000)
-        count = int(seconds * 8_000)
-        writer.writeframes(
-            b"".join((n * pitch % 4_001).to_bytes(2, "little") for n in range(count))
-        )
-    return target.getvalue()
+    return small_call(seconds, pitch)
 
 
 def form_part(name: str, body: bytes, *lines: str, boundary: str = "b0undary") -> bytes:

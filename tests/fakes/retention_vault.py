@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import wave
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +35,7 @@ from retention.target import ErasureRequest, Target
 from retention.upkeep import Upkeep
 from tests.fakes.key_faults import Fuse, FusedDatabase, FusedPlace, FusedProvider
 from tests.fakes.object_store import MemoryStore
+from tests.fakes.small_call import small_call
 from tests.fakes.vault_stack import VaultStack
 from tests.fakes.vault_stack import build as build_stack
 from vault.ledger.append import Ledger
@@ -303,16 +302,7 @@ class RetentionVault:
 
 def call(seconds: float = 0.5, pitch: int = 7) -> bytes:
     """Return a small WAV."""
-    target = io.BytesIO()
-    with wave.open(target, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8_000)
-        count = int(seconds * 8_000)
-        writer.writeframes(
-            b"".join((place * pitch % 4_096).to_bytes(2, "little") for place in range(count))
-        )
-    return target.getvalue()
+    return small_call(seconds, pitch)
 
 
 def build(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from api.service import Service
 from retention.policy import PolicyRequest
 from retention.target import ErasureRequest, Target
 from tests.composition import Made, build_service
+from tests.fakes.small_call import small_call
 from vault.access import Actor
 from vault.deposit import DepositRequest
 from vault.open_deposit import OpenDeposit
@@ -124,11 +123,4 @@ def reopened(folder: Path, settings: dict[str, str]) -> WholeVault:
 
 def call(pitch: int, seconds: float = 1.0) -> bytes:
     """Return a small WAV of its own."""
-    target = io.BytesIO()
-    with wave.open(target, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8_000)
-        samples = (place * pitch % 4_096 for place in range(int(seconds * 8_000)))
-        writer.writeframes(b"".join(one.to_bytes(2, "little") for one in samples))
-    return target.getvalue()
+    return small_call(seconds, pitch)

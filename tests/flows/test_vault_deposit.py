@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import sqlalchemy as sa
 from core.db import Database
 from core.errors import OublietteError
 from keys.errors import LeafPunctured
+from tests.fakes.small_call import small_call
 from tests.fakes.vault_stack import MAX_BYTES, VaultStack, build
 from vault import attempt_rows, container
 from vault.deposit import DepositRequest
@@ -61,16 +60,7 @@ def make(database: Database, tmp_path: Path) -> VaultStack:
 
 
 def call(seconds: float = 2.0, pitch: int = 7) -> bytes:
-    target = io.BytesIO()
-    with wave.open(target, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8_000)
-        count = int(seconds * 8_000)
-        writer.writeframes(
-            b"".join((n * pitch % 4_001).to_bytes(2, "little") for n in range(count))
-        )
-    return target.getvalue()
+    return small_call(seconds, pitch)
 
 
 def opened(vault: VaultStack, row: Recording) -> bytes:
