@@ -103,10 +103,10 @@ class Envelope:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message = {**message, "headers": self._headers(message, exchange)}
-            elif message["type"] == "http.response.body":
+            await send(message)  # whoever gives up waiting for it has sent nothing
+            if message["type"] == "http.response.body":
                 exchange.sent_bytes += len(message.get("body", b""))
                 exchange.complete = not message.get("more_body", False)
-            await send(message)
 
         return dressed
 

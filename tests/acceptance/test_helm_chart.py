@@ -15,11 +15,13 @@ import yaml
 
 from api.roles import ROLES
 from api.routes import health
+from api.server import DRAIN_S, STREAMS_END_S
 from api.settings import RULES, load_settings
 
 ROOT: Final = Path(__file__).parent.parent.parent
 CHART: Final = ROOT / "helm" / "oubliette"
 VALUES: Final = sorted((CHART / "ci").glob("*-values.yaml"))
+SPARE_S: Final = 40  # after DRAIN_GRACE_S, until the kernel ends it
 CLUSTER: Final = CHART / "ci" / "cluster-pkcs11-values.yaml"
 SINGLE: Final = CHART / "ci" / "single-values.yaml"
 SECRET: Final = {"OUBLIETTE_DATABASE_URI": "postgresql://x", "OUBLIETTE_OIDC_CLIENT_SECRET": "x"}
@@ -289,8 +291,7 @@ def test_a_cluster_rolls_without_a_gap_and_keeps_the_proxy_from_spooling(cluster
     for one in of_kind(cluster, "Deployment"):
         assert one["spec"]["replicas"] >= 2
         assert one["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-        # longer than the 25 s in which uploads and streams may end
-        assert one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 30
+        assert one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 5 + SPARE_S
     [ingress] = of_kind(cluster, "Ingress")
     annotations = ingress["metadata"]["annotations"]
     prefix = "nginx.ingress.kubernetes.io"
@@ -302,6 +303,21 @@ def test_a_cluster_rolls_without_a_gap_and_keeps_the_proxy_from_spooling(cluster
         ("enable-access-log", "false"),
     ):
         assert annotations[f"{prefix}/{name}"] == value
+
+
+def test_a_pod_has_longer_to_end_than_the_program_takes(helm: Path, tmp_path: Path) -> None:
+    """Also when it goes on for longer; what no program takes is refused."""
+    longer = tmp_path / "longer.yaml"
+    longer.write_text("settings: {DRAIN_GRACE_S: '20'}")
+    for one in of_kind(rendered(helm, CLUSTER, longer), "Deployment"):
+        pod = one["spec"]["template"]["spec"]
+        [server] = pod["containers"]
+        settings = load_settings(environment(server))
+        assert settings.drain_grace_s == 20
+        assert pod["terminationGracePeriodSeconds"] == 20 + SPARE_S > 20 + DRAIN_S + STREAMS_END_S
+        assert "lifecycle" not in server  # the program waits by itself
+    longer.write_text("settings: {DRAIN_GRACE_S: '61'}")
+    assert template(helm, CLUSTER, longer).returncode != 0
 
 
 def test_replicas_that_follow_the_load_are_not_set_twice(helm: Path) -> None:

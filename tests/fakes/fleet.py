@@ -67,20 +67,29 @@ class Reply:
 
 @dataclass
 class Replica:
-    """One service process that is killed and started again, always on the same port."""
+    """One service process that is killed and started again, always on the same port.
+
+    Attributes:
+        program: the folder of its packages: this checkout, or another release.
+    """
 
     environ: Mapping[str, str]
     log: Path
     module: str = SERVE
+    program: Path = ROOT
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        environ = {**self.environ, "OUBLIETTE_LISTEN_PORT": str(self.port)}
+        environ = {
+            **self.environ,
+            "OUBLIETTE_LISTEN_PORT": str(self.port),
+            "PYTHONPATH": str(self.program),
+        }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module, "serve"],
-                cwd=ROOT,
+                cwd=self.program,
                 env=environ,
                 stdout=log,
                 stderr=log,
@@ -167,12 +176,14 @@ def fleet_environ(folder: Path, database_uri: str, issuer: LoopbackIssuer) -> di
     }
 
 
-def command(environ: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+def command(
+    environ: Mapping[str, str], *words: str, program: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Run the real command on the settings and return how it ended."""
     return subprocess.run(
         [sys.executable, "-m", SERVE, *words],
-        cwd=ROOT,
-        env=dict(environ),
+        cwd=program,
+        env={**environ, "PYTHONPATH": str(program)},
         capture_output=True,
         text=True,
         timeout=300,

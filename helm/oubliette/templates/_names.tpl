@@ -58,8 +58,9 @@ enableServiceLinks: false
 {{- if .once }}
 restartPolicy: Never
 {{- else }}
-# longer than the service's own 25 s for uploads and streams to end
-terminationGracePeriodSeconds: 45
+# DRAIN_GRACE_S, in which it goes on taking requests (its address leaves the balancers only while it
+# is told to stop, so no preStop is needed), 25 s for uploads and streams to end, and some to spare
+terminationGracePeriodSeconds: {{ add 40 (int (get $root.Values.settings "DRAIN_GRACE_S" | default "5")) }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
