@@ -1,4 +1,4 @@
-"""A service whose OpenID provider says what a test tells it, and somebody who visits it."""
+"""Services to be attacked: one with a provider that says what a test tells it, one for deposits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.deposit_server import DepositServer, deposit_server, nothing_kept
+from tests.fakes.deposits_client import Platform
 from tests.fakes.false_provider import FalseRoom, open_false_room
 from tests.fakes.visitor import Visitor
 
@@ -26,3 +28,21 @@ def room(opened: FalseRoom) -> FalseRoom:
 def visitor(room: FalseRoom) -> Iterator[Visitor]:
     with Visitor(room.url) as someone:
         yield someone
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DepositServer]:
+    with deposit_server(tmp_path_factory.mktemp("deposits")) as running:
+        yield running
+
+
+@pytest.fixture
+def pbx(server: DepositServer) -> Platform:
+    return server.pbx
+
+
+@pytest.fixture
+def kept_nothing(server: DepositServer) -> Iterator[None]:
+    """Check after the test that it kept no recording."""
+    with nothing_kept(server):
+        yield

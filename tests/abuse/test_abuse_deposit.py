@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,31 +14,11 @@ from tests.fakes.deposit_server import (
     MAX_BYTES,
     SAID,
     DepositServer,
-    deposit_server,
     nothing_kept,
     refused,
     until,
 )
 from tests.fakes.deposits_client import Platform, call, form, form_part, read_answer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DepositServer]:
-    with deposit_server(tmp_path_factory.mktemp("deposits")) as running:
-        yield running
-
-
-@pytest.fixture
-def pbx(server: DepositServer) -> Platform:
-    return server.pbx
-
-
-@pytest.fixture
-def kept_nothing(server: DepositServer) -> Iterator[None]:
-    """Check after the test that it kept no recording."""
-    with nothing_kept(server):
-        yield
-
 
 # --- the same key again ---
 

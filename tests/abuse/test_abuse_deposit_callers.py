@@ -16,32 +16,11 @@ from tests.fakes.deposit_server import (
     SAID,
     UPLOADS_MAX,
     DepositServer,
-    deposit_server,
-    nothing_kept,
     refused,
     until,
 )
 from tests.fakes.deposits_client import Platform, call, form
 from vault.receipt import verify_receipt
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DepositServer]:
-    with deposit_server(tmp_path_factory.mktemp("deposits")) as running:
-        yield running
-
-
-@pytest.fixture
-def pbx(server: DepositServer) -> Platform:
-    return server.pbx
-
-
-@pytest.fixture
-def kept_nothing(server: DepositServer) -> Iterator[None]:
-    """Check after the test that it kept no recording."""
-    with nothing_kept(server):
-        yield
-
 
 # --- who ---
 

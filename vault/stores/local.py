@@ -26,6 +26,7 @@ from typing import Final
 
 from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable, VaultError
 from vault.stores.key import check_key
+from vault.stores.whole import write_whole
 
 _INCOMING: Final = ".incoming"
 _WRITE_BACK_BYTES: Final = 8 * 1024 * 1024
@@ -125,13 +126,7 @@ class FolderStore:
 
     def put_new(self, key: str, data: bytes) -> None:
         """Store a small object durably; ``ObjectExists`` when the key is taken."""
-        writer = self.begin(key)
-        try:
-            writer.write(data)
-            writer.finish()
-        except BaseException:
-            writer.abort()
-            raise
+        write_whole(self.begin(key), data)
 
     def replace(self, key: str, data: bytes) -> None:
         """Store or replace a small object: readers see the old bytes or the new ones."""

@@ -43,6 +43,7 @@ from botocore.exceptions import (
 
 from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
 from vault.stores.key import check_key
+from vault.stores.whole import write_whole
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -215,13 +216,7 @@ class S3Store:
 
     def put_new(self, key: str, data: bytes) -> None:
         """Store a small object; ``ObjectExists`` when the key is taken."""
-        writer = self.begin(key)
-        try:
-            writer.write(data)
-            writer.finish()
-        except BaseException:
-            writer.abort()
-            raise
+        write_whole(self.begin(key), data)
 
     def replace(self, key: str, data: bytes) -> None:
         """Store or replace a small object in one request."""
