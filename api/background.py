@@ -246,6 +246,8 @@ def readiness_checks(service: Service) -> dict[str, Check]:
 def local_folders(settings: Settings) -> list[Path]:
     """Return the folders on this machine that fill as recordings come in."""
     found = [settings.data_dir]
+    if settings.database_uri.startswith("sqlite:///"):
+        found.append(Path(settings.database_uri.removeprefix("sqlite:///")).parent)
     for uri in (settings.store_uri, settings.ledger_uri):
         parts = urlsplit(uri)
         if parts.scheme == "file":

@@ -40,7 +40,7 @@ from vault.external_id import Tag
 from vault.ledger.append import Ledger
 from vault.metadata import Metadata
 from vault.open_deposit import Beginning, OpenDeposit
-from vault.ports import ObjectStore, RetentionGate
+from vault.ports import ObjectStore, ObjectWriter, RetentionGate
 from vault.replay import Replay, Replays
 from vault.store import seal_metadata
 
@@ -184,9 +184,8 @@ class Deposit:
             wipe_bytes(secret)
             wrapped_dek = self.keyring.wrap_dek(subject, dek)
             sealer = Sealer(dek, context(subject))
-        writer = self.store.begin(attempt.object_key)
         header = encode_header(Header(subject, wrapped_dek, sealed_metadata))
-        writer.write(header + sealer.start())
+        writer = self._begin_object(attempt.object_key, header + sealer.start())
         beginning = Beginning(
             actor=actor,
             attempt=attempt,
@@ -201,6 +200,16 @@ class Deposit:
             sealed_metadata=sealed_metadata,
         )
         return OpenDeposit(beginning, sealer=sealer, writer=writer, end=self._end)
+
+    def _begin_object(self, object_key: str, head: bytes) -> ObjectWriter:
+        """Begin an object with its head; a store without room keeps nothing of it."""
+        writer = self.store.begin(object_key)
+        try:
+            writer.write(head)
+        except BaseException:
+            writer.abort()
+            raise
+        return writer
 
     def _replay(self, actor: Actor, came_before: str, request: DepositRequest) -> Replay:
         """Prove the stored recording before the first byte is compared with it."""
