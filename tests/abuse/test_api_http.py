@@ -132,22 +132,6 @@ def test_trailers_and_chunk_extensions_without_end_are_cut(running: Running) -> 
         assert b"HTTP/1.1 2" not in answer
 
 
-@pytest.mark.parametrize("segments", [1, 2, 200])
-def test_a_body_in_chunks_of_one_byte_is_the_body(running: Running, segments: int) -> None:
-    body = json.dumps({"slug": f"in-{segments}-pieces", "name": "Lignes " * 10}).encode()
-    head = (
-        b"POST /v1/campaigns HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-        b"Content-Type: application/json\r\nConnection: close\r\n"
-        b"Authorization: Bearer " + running.made.token("admin").encode() + b"\r\n\r\n"
-    )
-    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    length = -(-len(chunks) // segments)
-    pieces = [chunks[at : at + length] for at in range(0, len(chunks), length)]
-    status, _, answer = running.raw(head, *pieces).partition(b"\r\n")
-    assert status.split()[1] == b"201"
-    assert f"in-{segments}-pieces".encode() in answer
-
-
 def test_trailers_do_not_become_headers(running: Running) -> None:
     token = running.made.token("admin")
     sent = (
