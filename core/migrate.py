@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -101,14 +102,14 @@ def check_schema(database: Database) -> None:
 
 
 def _advance(database: Database, give_up_s: float) -> bool:
-    """Run the next revision, all of them on an empty database; False when there is none."""
+    """Run the next revision, many at once on an empty database; False when there is none."""
     with database.transaction() as connection:
         if _state(connection) == "newer":
             raise SchemaMismatch(state="newer")
         waiting = _following(connection)
         if not waiting:
             return False
-        step = _together(waiting, unused=database.is_sqlite or _found(connection) is None)
+        step = _together(waiting, connection)
         if step is not None:
             with _told(step):
                 _wait_at_most(connection, LOCK_TIMEOUT_MS)
@@ -118,11 +119,14 @@ def _advance(database: Database, give_up_s: float) -> bool:
     return True
 
 
-def _together(waiting: list[Script], *, unused: bool) -> Script | None:
+def _together(waiting: list[Script], connection: Connection) -> Script | None:
     """Return the revision up to which one transaction may go; None when the next wants none."""
-    if unused:
+    if connection.dialect.name == "sqlite":  # builds every index in its transaction
         return waiting[-1]
-    return None if getattr(waiting[0].module, "concurrently", False) else waiting[0]
+    plain = list(takewhile(lambda one: not getattr(one.module, "concurrently", False), waiting))
+    if not plain:
+        return None
+    return plain[-1] if _found(connection) is None else plain[0]
 
 
 def _beside_writers(database: Database, step: Script, give_up_s: float) -> None:

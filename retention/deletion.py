@@ -18,7 +18,7 @@ from retention import protection
 from vault import attempt_rows
 from vault.errors import StoreUnavailable
 from vault.ports import ObjectStore
-from vault.tables import attempts, recordings
+from vault.tables import UNDELETED_ATTEMPT, UNDELETED_RECORDING, attempts, recordings
 
 BATCH: Final = 200
 FAILURES_MAX: Final = 20
@@ -73,10 +73,8 @@ class Deletion:
         """Yield ids and object keys, by id; restored controllers wait for their release."""
         last = ""
         while True:
-            query = sa.select(table.c.id, table.c.object_key, table.c.controller_id)
-            query = query.where(_due(table), table.c.id > last).order_by(table.c.id).limit(BATCH)
             with self.database.read() as connection:
-                rows = connection.execute(query).all()
+                rows = connection.execute(due_after(table, last)).all()
                 waiting = {
                     one
                     for one in {row.controller_id for row in rows}
@@ -103,7 +101,11 @@ class Deletion:
         return len(gone)
 
 
-def _due(table: sa.Table) -> sa.ColumnElement[bool]:
-    if table is attempts:
-        return sa.and_(table.c.state == "punctured", table.c.object_deleted_at.is_(None))
-    return table.c.state == "shredded"
+def due_after(table: sa.Table, last: str) -> sa.Select[tuple[str, str, str]]:
+    """Select id, object key and controller of what is to be deleted after an id, in their order.
+
+    Spelt as the partial index spells it: a value that is bound is not known to fit.
+    """
+    waits = UNDELETED_ATTEMPT if table is attempts else UNDELETED_RECORDING
+    query = sa.select(table.c.id, table.c.object_key, table.c.controller_id)
+    return query.where(waits, table.c.id > last).order_by(table.c.id).limit(BATCH)

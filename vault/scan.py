@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -109,14 +109,14 @@ def scan(
     """
     while True:
         with database.read() as connection:
-            page = _page(connection, scope, after)
+            rows = connection.execute(page(scope, after)).mappings().all()
         keyring.warm(scope.controller_id)
-        for row in page:
+        for row in map(from_row, rows):
             after = row.started_at, row.id
             found = _opened(keyring, row)
             if found is not None:
                 yield found
-        if len(page) < PAGE_ROWS:
+        if len(rows) < PAGE_ROWS:
             return
 
 
@@ -128,18 +128,14 @@ def _opened(keyring: Keyring, row: Recording) -> Scanned | None:
     return None if metadata is None else Scanned(row, metadata)
 
 
-def _page(connection: Connection, scope: ScanScope, after: Position | None) -> list[Recording]:
+def page(scope: ScanScope, after: Position | None) -> sa.Select[Any]:
+    """Select the next rows of a scan after a position, newest first."""
     query = sa.select(recordings).where(*_conditions(scope))
     if after is not None:
-        started_at, recording_id = after
-        query = query.where(
-            sa.or_(
-                recordings.c.started_at < started_at,
-                sa.and_(recordings.c.started_at == started_at, recordings.c.id < recording_id),
-            )
-        )
-    query = query.order_by(recordings.c.started_at.desc(), recordings.c.id.desc()).limit(PAGE_ROWS)
-    return [from_row(row) for row in connection.execute(query).mappings()]
+        # as one row of values: an index begins there, where it would walk up to it for "or"
+        last = sa.tuple_(sa.literal(after[0], recordings.c.started_at.type), sa.literal(after[1]))
+        query = query.where(sa.tuple_(recordings.c.started_at, recordings.c.id) < last)
+    return query.order_by(recordings.c.started_at.desc(), recordings.c.id.desc()).limit(PAGE_ROWS)
 
 
 def _conditions(scope: ScanScope) -> list[sa.ColumnElement[bool]]:

@@ -6,9 +6,15 @@ recording's own leaf (``sealed_metadata``) and die with it. Times of calls are c
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 
 from core.db import UtcMs, metadata
+
+# whose object may still lie in the store; as partial indexes and queries both spell it
+UNDELETED_ATTEMPT: Final = sa.text("state = 'punctured' AND object_deleted_at IS NULL")
+UNDELETED_RECORDING: Final = sa.text("state = 'shredded'")
 
 vaults = sa.Table(
     "vaults",
@@ -96,6 +102,12 @@ sa.Index(
     postgresql_where=sa.text("state = 'open'"),
 )
 sa.Index("ix_attempts_state_seen_at", attempts.c.state, attempts.c.seen_at)
+sa.Index(
+    "ix_attempts_undeleted",
+    attempts.c.id,
+    sqlite_where=UNDELETED_ATTEMPT,
+    postgresql_where=UNDELETED_ATTEMPT,
+)
 
 recordings = sa.Table(
     "recordings",
@@ -151,6 +163,12 @@ sa.Index(
 )
 sa.Index("ix_recordings_erasure_id", recordings.c.erasure_id)
 sa.Index("ix_recordings_state", recordings.c.state)
+sa.Index(
+    "ix_recordings_undeleted",
+    recordings.c.id,
+    sqlite_where=UNDELETED_RECORDING,
+    postgresql_where=UNDELETED_RECORDING,
+)
 
 external_ids = sa.Table(
     "external_ids",
