@@ -18,8 +18,8 @@ from tests.fakes.object_store import MemoryStore
 from vault.errors import LedgerUnavailable, StoreUnavailable
 from vault.ledger import fence
 from vault.ledger.append import QUEUE_LAG_MAX_MS
-from vault.ledger.lookout import LOOK_EVERY_S
 from vault.ledger.checkpoint import read_checkpoint
+from vault.ledger.lookout import LOOK_EVERY_S
 from vault.ledger.reader import StoreSource
 from vault.ledger.sequence import Sequencer
 from vault.ledger.tree import root_of
@@ -245,6 +245,21 @@ def test_a_checkpoint_published_between_two_looks_is_no_corruption(
     check_whole(kit, size + 6)
 
 
+def asleep(sleeper: Sequencer, store: PausingStore, errors: list[Exception]) -> threading.Thread:
+    """Run a sequencer into its pause, in a thread; what it raises is kept."""
+
+    def run() -> None:
+        try:
+            sleeper.run_once()
+        except Exception as err:  # noqa: BLE001  # looked at by the test
+            errors.append(err)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert store.reached.wait(timeout=20)
+    return thread
+
+
 @pytest.mark.parametrize("pause_at", ["text/", "tile/entries/", "tile/0/"])
 def test_a_sequencer_that_wakes_from_a_pause_does_no_harm(kit: LedgerKit, pause_at: str) -> None:
     kit.grow_to(250)
@@ -253,15 +268,7 @@ def test_a_sequencer_that_wakes_from_a_pause_does_no_harm(kit: LedgerKit, pause_
     errors: list[Exception] = []
     kit.append_many(3)
 
-    def run() -> None:
-        try:
-            sleeper.run_once()
-        except Exception as err:  # noqa: BLE001  # looked at below
-            errors.append(err)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert store.reached.wait(timeout=20)
+    thread = asleep(sleeper, store, errors)
     kit.grow_to(300)
     store.let_go.set()
     thread.join(timeout=20)
@@ -289,15 +296,7 @@ def test_a_sequencer_paused_with_the_lock_loses_it(
     errors: list[Exception] = []
     kit.append_many(1)
 
-    def run() -> None:
-        try:
-            sleeper.run_once()
-        except Exception as err:  # noqa: BLE001  # looked at below
-            errors.append(err)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert store.reached.wait(timeout=20)
+    thread = asleep(sleeper, store, errors)
     kit.append_many(5)
     successor = kit.another_sequencer()
     for _ in range(100):
