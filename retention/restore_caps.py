@@ -73,5 +73,5 @@ def _heard(database: Database, ledger: Ledger, grant: RowMapping) -> Iterator[An
 
 def _counted(grant_id: str, facts: Any) -> int:
     """Return how often an entry counts against a grant: a listen once, an export once a call."""
-    counted = sum(one == grant_id for one in facts.get("grants", ()))
-    return counted + (1 if facts.get("grant") == grant_id else 0)
+    under: list[Any] = [facts.get("grant"), *facts.get("grants", ())]
+    return under.count(grant_id)

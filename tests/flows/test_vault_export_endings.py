@@ -87,10 +87,12 @@ def test_a_receiver_who_went_away_was_not_delivered_to(
     assert last[-1] is not goes
 
 
-def sent_to(room: Room, export_id: str, *, wait_s: float) -> tuple[list[Message], bool]:
+def sent_to(
+    room: Room, export_id: str, *, wait_s: float, window_s: float
+) -> tuple[list[Message], bool]:
     """Send an export to a reader who waits before each piece; returns what went, and a free slot.
 
-    A reader has a second for each MiB.
+    The reader has ``window_s`` for each MiB.
     """
     exports, actor, slots = room.made.service.exports, manager(room), asyncio.Semaphore(1)
     went: list[Message] = []
@@ -106,7 +108,7 @@ def sent_to(room: Room, export_id: str, *, wait_s: float) -> tuple[list[Message]
 
     async def serve() -> None:
         sending = OpenExport(exports, actor, exports.begin(actor, export_id))
-        await ExportResponse(sending, slots, Pace(1.0, 1 << 20))({}, receive, send)
+        await ExportResponse(sending, slots, Pace(window_s, 1 << 20))({}, receive, send)
 
     asyncio.run(serve())
     return went, not slots.locked()
@@ -114,7 +116,7 @@ def sent_to(room: Room, export_id: str, *, wait_s: float) -> tuple[list[Message]
 
 def test_a_reader_who_takes_drops_is_cut_and_gives_the_slot_to_others(room: Room) -> None:
     export_id = approved(room)
-    went, free = sent_to(room, export_id, wait_s=0.6)
+    went, free = sent_to(room, export_id, wait_s=0.6, window_s=1.0)
     assert went[-1]["more_body"] is True
     assert (
         sum(len(one.get("body", b"")) for one in went)
@@ -122,7 +124,7 @@ def test_a_reader_who_takes_drops_is_cut_and_gives_the_slot_to_others(room: Room
     )
     assert free
     assert room.made.service.exports.get(manager(room), export_id).state == "planned"
-    went, _ = sent_to(room, export_id, wait_s=0.0)  # one who keeps up has it all
+    went, _ = sent_to(room, export_id, wait_s=0.0, window_s=300.0)  # one who keeps up has it all
     assert went[-1]["more_body"] is False
     assert room.made.service.exports.get(manager(room), export_id).state == "done"
 
