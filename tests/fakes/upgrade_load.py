@@ -156,7 +156,7 @@ class Load:
 
     def deposit_slowly(self, dice: random.Random) -> None:
         """Send a call that takes as long as a replica takes to end."""
-        self.send(wav(6, pitch=dice.randrange(2, 40)), pause_s=dice.uniform(0.3, 0.6))
+        self.send(wav(6, pitch=dice.randrange(2, 40)), pause_s=dice.uniform(0.2, 0.4))
 
     def send(self, body: bytes, *, pause_s: float) -> str:
         """Send a call, the same again when told when; returns its id, or nothing."""
@@ -280,7 +280,7 @@ class Load:
         }
         head = f"PUT /v1/campaigns/{CAMPAIGN}/recordings/{external_id} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        size = -(-len(body) // 16) if pause_s else PIECE
+        size = -(-len(body) // 12) if pause_s else PIECE
         pieces = [body[at : at + size] for at in range(0, len(body), size)]
         address = ("127.0.0.1", self.port)
         with contextlib.closing(socket.create_connection(address, TIMEOUT_S)) as wire:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from api.init import initialise
+from api.operate import migrate
+from api.settings import load_settings
+from core.scope import for_all_controllers
 from tests.fakes.balancer import Balancer, balancing
 from tests.fakes.erasing_fleet import long_call
 from tests.fakes.fleet import ROOT, SLUG, Replica, command, fleet_environ, open_campaign
@@ -19,10 +22,11 @@ from tests.fakes.loopback_issuer import loopback_issuer
 from tests.fakes.upgrade_load import Load
 from tests.fakes.walled import ordinary_database
 
-GRACE_S: Final = 2
+GRACE_S: Final = 60  # ended by a second signal once the balancer knows
 LEARNS_LATE_S: Final = 0.7  # how long a balancer goes on sending to what was told to stop
+ON_ITS_WAY_S: Final = 1.5  # what it had taken before it knew
 LONG_MIB: Final = 20  # more than every buffer between a replica and an ear
-WAIT_S: Final = 60.0
+WAIT_S: Final = 120.0
 STREAM_S: Final = 15.0
 
 
@@ -35,7 +39,6 @@ class Rig:
     replicas: list[Replica]
     balancer: Balancer
     load: Load
-    unready: list[str] = field(default_factory=list)
 
     @property
     def ports(self) -> list[int]:
@@ -48,6 +51,12 @@ class Rig:
         assert done.returncode == 0, done.stderr
         said: dict[str, str] = json.loads(done.stdout)
         return said
+
+    def start(self, replica: Replica) -> None:
+        """Start a replica that does not run, and let the balancer send to every one."""
+        replica.start()
+        replica.await_ready()
+        self.balancer.only(self.ports)
 
     def roll(self, replica: Replica, program: Path, *, told_first: bool) -> None:
         """Put another program in a replica's place.
@@ -63,14 +72,16 @@ class Rig:
             self.tell(replica)
             time.sleep(LEARNS_LATE_S)
         self.balancer.only(others)
+        time.sleep(ON_ITS_WAY_S)
         if not told_first:
             self.tell(replica)
+            while replica.ready:
+                time.sleep(0.05)
+        self.tell(replica)  # balancers know: a second signal ends the time of grace
         assert replica.process is not None
         assert replica.process.wait(WAIT_S) == 0, replica.log.read_text()[-2_000:]
         replica.program = program
-        replica.start()
-        replica.await_ready()
-        self.balancer.only(self.ports)
+        self.start(replica)
 
     def heard_one(self, replicas: Sequence[Replica]) -> Replica:
         """Return one of some replicas, if it may be the one that plays a long call now."""
@@ -87,26 +98,11 @@ class Rig:
         assert replica.process is not None
         replica.process.send_signal(signal.SIGTERM)
 
-    @contextmanager
-    def all_ready(self) -> Iterator[None]:
-        """Look all the time whether every replica stays ready; the ``unready`` are kept."""
-        ended = threading.Event()
-
-        def look() -> None:
-            while not ended.is_set():
-                for one in self.replicas:
-                    answer = one.ask("GET", "/readyz")
-                    if answer.status != 200:
-                        self.unready.append(answer.code)
-                ended.wait(0.3)
-
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+    def await_ready(self) -> None:
+        """Wait until every replica that runs says that it is ready."""
+        for one in self.replicas:
+            if one.running:
+                one.await_ready()
 
     def settle(self, seconds: float = 0.0, *, requests: int = 30) -> None:
         """Let the load go on until so many more requests have ended, and so many seconds."""
@@ -124,6 +120,7 @@ def upgrading(
     nginx: str,
     *,
     replicas: int,
+    late: int = 0,
     program: Path = ROOT,
     changes: Mapping[str, str] | None = None,
     left_out: tuple[str, ...] = (),
@@ -135,6 +132,7 @@ def upgrading(
         postgresql_server: URI of the superuser.
         nginx: the program.
         replicas: how many.
+        late: how many of them are not started.
         program: the release's folder.
         changes: of the environment.
         left_out: settings that the release does not know.
@@ -150,21 +148,34 @@ def upgrading(
             **(changes or {}),
         }
         environ = {name: value for name, value in environ.items() if name not in left_out}
-        for words in (("migrate",), ("init", "--controller", SLUG, "--name", "Acme")):
-            done = command(environ, *words, program=program)
-            assert done.returncode == 0, done.stderr
+        _make_vault(environ, program)
         every = [
             Replica(environ, folder / f"replica-{number}.log", program=program)
             for number in range(replicas)
         ]
+        begun = every[: replicas - late]
         for one in every:
             ends.callback(one.kill)
+        for one in begun:
             one.start()
-        for one in every:
+        for one in begun:
             one.await_ready()
         open_campaign(every[0], issuer)
-        ports = [one.port for one in every]
+        ports = [one.port for one in begun]
         balancer = ends.enter_context(balancing(nginx, folder / "nginx", ports))
         load = Load(balancer.port, issuer)
         assert load.send(long_call(LONG_MIB), pause_s=0), load.tally.lost
         yield Rig(folder, environ, every, balancer, load)
+
+
+def _make_vault(environ: Mapping[str, str], program: Path) -> None:
+    """Migrate and initialise; this checkout's own program needs no process for it."""
+    if program == ROOT:
+        settings = load_settings({one: environ[one] for one in environ if "OUBLIETTE_" in one})
+        migrate(settings)
+        with for_all_controllers():
+            initialise(settings, slug=SLUG, name="Acme")
+        return
+    for words in (("migrate",), ("init", "--controller", SLUG, "--name", "Acme")):
+        done = command(environ, *words, program=program)
+        assert done.returncode == 0, done.stderr

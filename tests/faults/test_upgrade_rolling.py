@@ -9,7 +9,6 @@ as it is told to: their losses are seen.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tarfile
 import time
@@ -21,7 +20,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes.fleet import ROOT, command
+from api.readiness import KEPT_S
+from tests.fakes.fleet import ROOT, Reply, command
 from tests.fakes.releases import ADDITIVE, BREAKING, PACKAGES, next_release
 from tests.fakes.upgrade_rig import WAIT_S, Rig, upgrading
 
@@ -34,8 +34,9 @@ pytestmark = [
 
 Record = Callable[[str, object], None]
 NEXT: Final = "0.2.0"
+MORE: Final = 4
 # a program from before the schema could be newer than it: the one without this revision
-SINCE: Final = "core/migrations/versions/0006_rates.py"
+SINCE: Final = "core/migrations/versions/0007_admins.py"
 
 
 def versions(rig: Rig) -> list[str]:
@@ -44,16 +45,23 @@ def versions(rig: Rig) -> list[str]:
 
 def check_kept(rig: Rig) -> None:
     """What was acknowledged is there, what was erased is not, and the ledger verifies."""
-    at = rig.replicas[0]
-    who = rig.load.headers("quality-manager")
     for one in rig.load.kept:
-        assert at.ask("GET", f"/v1/recordings/{one}", **who).status == 200, one
+        assert shown(rig, f"/v1/recordings/{one}", "quality-manager").status == 200, one
     for one in rig.load.erased:
-        assert at.ask("GET", f"/v1/recordings/{one}", **who).status == 410, one
-    found = entries(rig)
-    assert rig.load.entries <= found
-    done = command(rig.environ, "verify", program=at.program)
+        assert shown(rig, f"/v1/recordings/{one}", "quality-manager").status == 410, one
+    assert rig.load.entries <= entries(rig)
+    done = command(rig.environ, "verify", program=rig.replicas[0].program)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def shown(rig: Rig, path: str, role: str) -> Reply:
+    """Ask a replica, again while it has no time."""
+    give_up = time.monotonic() + WAIT_S
+    while True:
+        answer = rig.replicas[0].ask("GET", path, None, **rig.load.headers(role))
+        if answer.status not in {0, 503} or time.monotonic() > give_up:
+            return answer
+        time.sleep(0.5)
 
 
 def entries(rig: Rig) -> set[str]:
@@ -61,7 +69,7 @@ def entries(rig: Rig) -> set[str]:
     found: set[str] = set()
     path = "/v1/ledger/entries?type=listen-granted&limit=200"
     while path:
-        answer = rig.replicas[0].ask("GET", path, **rig.load.headers("auditor"))
+        answer = shown(rig, path, "auditor")
         assert answer.status == 200, answer
         found |= {one["entry_id"] for one in answer.json["items"]}
         following = urlsplit(answer.json["next"] or "")
@@ -73,25 +81,23 @@ def test_a_rolling_upgrade_under_load_loses_nothing(
     postgresql_server: str, nginx: str, tmp_path: Path, record_property: Record
 ) -> None:
     after = next_release(tmp_path / "next", version=NEXT)
-    with upgrading(tmp_path, postgresql_server, nginx, replicas=3) as rig:
+    with upgrading(tmp_path, postgresql_server, nginx, replicas=3, late=1) as rig:
         with rig.load.going_on(*rig.load.everything) as tally:
             rig.settle(1)
-            with rig.all_ready():
-                said = rig.migrate(after.folder)
-                rig.settle(1)
+            said = rig.migrate(after.folder)
             assert (said["before"], said["now"], said["walls"]) == ("older", "current", "up")
-            assert rig.unready == []
-            [old] = set(versions(rig))
-            first = rig.heard_one(rig.replicas)
-            rig.roll(first, after.folder, told_first=False)
-            assert sorted(versions(rig)) == sorted([old, old, NEXT])
-            rig.roll(first, ROOT, told_first=True)  # the way back, on the new schema
-            assert set(versions(rig)) == {old}
+            rig.settle(KEPT_S + 1)
+            rig.await_ready()  # on the schema of the next release
+            rig.start(rig.replicas[2])  # the release before, on the new schema
+            assert NEXT not in versions(rig)
             left = list(rig.replicas)
             while left:
                 one = rig.heard_one(left)
-                rig.roll(one, after.folder, told_first=True)
+                rig.roll(one, after.folder, told_first=len(left) > 1)
                 left.remove(one)
+            for _ in range(MORE):
+                if not tally.resumed:  # kernels may hold a whole call between replica and ear
+                    rig.roll(rig.heard_one(rig.replicas), after.folder, told_first=True)
             rig.settle(1)
         record_property("counts", tally.line())
         assert versions(rig) == [NEXT] * 3
@@ -168,16 +174,15 @@ def test_a_program_of_before_goes_on_while_its_schema_moves_and_is_replaced(
     with upgrading(
         tmp_path, postgresql_server, nginx, replicas=2, program=before, left_out=left_out
     ) as rig:
-        rig.load.stopped.clear()
         with rig.load.going_on(*rig.load.everything) as tally:
             rig.settle(1)
             assert rig.migrate(ROOT)["now"] == "current"
             rig.settle(2)
             for one in rig.replicas:
-                one.environ = {**one.environ, "OUBLIETTE_DRAIN_GRACE_S": "3"}
+                one.environ = {**one.environ, "OUBLIETTE_DRAIN_GRACE_S": "0"}
                 rig.roll(one, ROOT, told_first=False)
             rig.settle(1)
-        record_property("counts", f"{tally.line()} (from {json.dumps(SINCE)} on)")
+        record_property("counts", f"{tally.line()} (the program before {Path(SINCE).stem})")
         assert tally.lost == []
         check_kept(rig)
 
