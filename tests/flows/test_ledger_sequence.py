@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.fakes.ledger_kit import LedgerKit, make_kit
 from tests.fakes.object_store import MemoryStore
 from vault.errors import LedgerUnavailable
 from vault.ledger.checkpoint import read_checkpoint
+from vault.ledger.leftovers import Leftovers
 from vault.ledger.proof import verify_proof
 from vault.ledger.tree import hash_leaf, root_of
 
@@ -113,3 +115,59 @@ def test_serving_wakes_at_once_and_those_who_wait(kit: LedgerKit) -> None:
         thread.join(timeout=10)
     assert errors == []
     assert published_size(kit) == 3
+
+
+class SlowToDelete(MemoryStore):
+    """Takes as long to delete one object as an object store over a network does."""
+
+    takes_s: float = 0.03
+
+    def delete_if_present(self, key: str) -> None:
+        time.sleep(self.takes_s)
+        super().delete_if_present(key)
+
+
+def old_partials(kit: LedgerKit) -> list[str]:
+    return [key for key in files(kit).objects if "/000.p/" in key and not key.startswith("tile/1/")]
+
+
+def test_dropping_old_partials_keeps_nobody_waiting(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    """At once they would take 23 s, and after 10 s nothing may be recorded any more."""
+    kit = make_kit(sqlite_database, tmp_path, store=(store := SlowToDelete()))
+    kit.grow_to(255)
+    for width in range(1, 255):  # what as many rounds leave behind
+        for full in ("tile/0/000", "tile/entries/000", "text/000"):
+            files(kit).objects.setdefault(f"{full}.p/{width}", b"")
+    waits: list[float] = []
+    stop = threading.Event()
+    thread = threading.Thread(target=kit.sequencer.serve, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(3):  # the first of them makes the bundle full
+            began = time.monotonic()
+            entry = kit.append_many(1)[0]
+            kit.ledger.wait_sequenced(entry.id, timeout_s=60)
+            waits.append(time.monotonic() - began)
+    finally:
+        stop.set()
+        thread.join()
+    assert max(waits) < 10
+    store.takes_s = 0
+    kit.sequencer.run_once()
+    assert old_partials(kit) == []
+    assert published_size(kit) == 258
+
+
+def test_leftovers_are_dropped_one_by_one_and_in_the_end_all() -> None:
+    store, leftovers = MemoryStore(), Leftovers()
+    store.objects |= {f"tile/entries/000.p/{width}": b"" for width in (1, 2)}
+    store.objects |= {"tile/entries/000": b"", "tile/entries/001.p/1": b""}
+    leftovers.add(255, 257)
+    seen = set()
+    for _ in range(8):  # three lists, two deletes
+        leftovers.drop(store, at_most_s=0)
+        seen.add(len(store.objects))
+    assert seen == {2, 3, 4}
+    assert set(store.objects) == {"tile/entries/000", "tile/entries/001.p/1"}

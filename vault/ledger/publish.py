@@ -153,26 +153,6 @@ class Publisher:
                 raise
             return Published(note, read_checkpoint(note, *self.signer.vkeys))
 
-    def drop_partials(self, before_size: int, size: int) -> None:
-        """Delete partial files whose full ones the published tree of ``size`` has.
-
-        Args:
-            before_size: of the tree of the last time; what was full then has been dropped.
-            size: of the published tree.
-        """
-        level = 0
-        while size >> (8 * (level + 1)):
-            for index in range(before_size >> (8 * (level + 1)), size >> (8 * (level + 1))):
-                self._drop(tiles.tile_key(level, index))
-                if level == 0:
-                    self._drop(tiles.bundle_key(index))
-                    self._drop(tiles.text_key(index))
-            level += 1
-
-    def _drop(self, full_key: str) -> None:
-        for key in list(self.store.keys(tiles.partials_prefix(full_key))):
-            self.store.delete_if_present(key)
-
     def _write_texts(self, start: int, size: int) -> None:
         for index, first, last in _bundles(start, size):
             base = index * TILE_WIDTH

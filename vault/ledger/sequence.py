@@ -31,6 +31,7 @@ from vault.ledger.append import Ledger
 from vault.ledger.checkpoint import Published
 from vault.ledger.fence import take_fence
 from vault.ledger.frontier import Frontier
+from vault.ledger.leftovers import A_ROUND_S, Leftovers
 from vault.ledger.progress import LOOK_EVERY_S
 from vault.ledger.publish import Publisher
 from vault.ledger.reader import StoreSource, TileReader, trusted_frontier
@@ -51,11 +52,16 @@ def _ignore(error: Exception) -> None:
 
 @dataclass
 class _Memory:
-    """What this process knows from its last whole round; forgotten at any doubt."""
+    """What this process knows from its last whole round; forgotten at any doubt.
+
+    Attributes:
+        leftovers: partial files to drop; never forgotten.
+    """
 
     frontier: Frontier | None = None
     looked_at: float = float("-inf")
     renewed_at: float = float("-inf")
+    leftovers: Leftovers = field(default_factory=Leftovers)
 
 
 @dataclass(frozen=True)
@@ -123,20 +129,25 @@ class Sequencer:
         Raises:
             As ``check``.
         """
-        self.ledger.alarm.check()
-        with self._one_round:
-            try:
-                return self._round()
-            except BaseException:
-                self._forget()
-                raise
+        return self._run(tidy_s=None)
 
     def _reported_round(self) -> int:
         try:
-            return self.run_once()
+            return self._run(tidy_s=A_ROUND_S)
         except Exception as err:  # noqa: BLE001  # the loop must live; it is reported
             self.report(err)
             return 0
+
+    def _run(self, *, tidy_s: float | None) -> int:
+        self.ledger.alarm.check()
+        with self._one_round:
+            try:
+                assigned = self._round()
+                self._memory.leftovers.drop(self.store, at_most_s=tidy_s)
+            except BaseException:
+                self._forget()
+                raise
+        return assigned
 
     def _round(self) -> int:
         if self._nothing_to_do():
@@ -201,7 +212,7 @@ class Sequencer:
                 return
         if max(size, done) > published_size or (last is not None and last.published_at is None):
             self.publisher.publish()
-            self.publisher.drop_partials(done, size)
+            self._memory.leftovers.add(done, size)
             self.ledger.progress.checkpoint_published()
 
     def _frontier(self, size: int, last: Any | None) -> Frontier:
