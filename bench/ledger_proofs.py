@@ -39,7 +39,7 @@ ENTRIES: Final = 1_000_000
 ENTRIES_QUICK: Final = 100_000
 PROOFS: Final = 60
 ROUNDS: Final = 3
-VERIFY_ROUNDS: Final = 1
+VERIFY_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True)
