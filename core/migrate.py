@@ -101,6 +101,16 @@ def check_schema(database: Database) -> None:
         raise SchemaMismatch(state=state, run="oubliette migrate")
 
 
+def newest() -> str:
+    """Return the newest revision of this program."""
+    return str(_scripts().get_current_head())
+
+
+def knows(revision: str) -> bool:
+    """Tell whether a revision is one of this program's; a newer program's is not."""
+    return revision in _known()
+
+
 def _advance(database: Database, give_up_s: float) -> bool:
     """Run the next revision, many at once on an empty database; False when there is none."""
     with database.transaction() as connection:
@@ -203,7 +213,7 @@ def _state(connection: Connection) -> SchemaState:
     found = _found(connection)
     if found is None:
         return "empty"
-    if found == _scripts().get_current_head():
+    if found == newest():
         return "current"
     known = _known()
     if found in known:

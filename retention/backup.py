@@ -36,6 +36,8 @@ from core import canonical
 from core.canonical import Json
 from core.clock import to_text
 from core.db import Database, metadata
+from core.errors import SchemaMismatch
+from core.migrate import knows, newest
 from core.ports import Clock
 from keys.signing import NoteSigner
 from keys.store import KeyStore
@@ -51,6 +53,7 @@ FIRST_LINE: Final = "oubliette backup v1"
 MANIFEST: Final = "manifest"
 FILES: Final = "files.jsonl"
 ROWS_A_FILE: Final = 5_000
+_TOLD_MAX: Final = 20
 LEFT_OUT: Final = frozenset(
     {
         "browser_sessions",
@@ -94,6 +97,7 @@ class Backup:
         """Write one backup below a fresh name; return its manifest's facts.
 
         Raises:
+            SchemaMismatch: a newer version keeps what this one does not know; nothing was written.
             StoreUnavailable, DatabaseUnavailable: what was written has no manifest: run again.
         """
         at = self.clock.now()
@@ -117,6 +121,7 @@ class Backup:
     def _copy_rows(self, written: _Written, tell: Progress) -> dict[str, Json]:
         counts: dict[str, Json] = {}
         with snapshot(self.database) as connection:
+            schema = _schema(connection)
             for table in metadata.sorted_tables:
                 if table.name not in LEFT_OUT:
                     counts[table.name] = self._copy_table(connection, table, written, tell)
@@ -124,7 +129,7 @@ class Backup:
             return {
                 "vault": vault["id"],
                 "origin": vault["ledger_origin"],
-                "schema": _revision(connection),
+                "schema": schema,
                 "rows": counts,
                 "recordings": _stored(connection),
                 "epochs": _epochs(self.database, connection),
@@ -187,8 +192,26 @@ def _batches(rows: Any) -> Iterator[list[Mapping[Any, Any]]]:
         yield batch
 
 
-def _revision(connection: Connection) -> str:
-    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+def _schema(connection: Connection) -> str:
+    """Return the revision that the rows are of, as this program knows them.
+
+    Raises:
+        SchemaMismatch: a newer version keeps what this one does not know, and would leave out.
+    """
+    found = str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+    if knows(found):
+        return found
+    known = {f"{table.name}.{one.name}" for table in metadata.sorted_tables for one in table.c}
+    there = sa.inspect(connection).get_multi_columns().items()
+    lacking = {
+        f"{name}.{column['name']}"
+        for (_, name), columns in there
+        for column in columns
+        if name not in LEFT_OUT | {"alembic_version"}
+    } - known
+    if lacking:
+        raise SchemaMismatch(state="ahead", unknown=sorted(lacking)[:_TOLD_MAX])
+    return newest()
 
 
 def _stored(connection: Connection) -> Json:

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.db import Database, metadata
-from core.errors import IntegrityFailure
+from core.errors import IntegrityFailure, SchemaMismatch
+from core.migrate import knows
 from core.ports import Clock
 from keys.signing import verify_note
 from retention import restore_stop
@@ -88,7 +89,10 @@ class FoundBackup:
 
         Raises:
             RestoreRefused: the database holds a vault. BackupInvalid. DatabaseUnavailable.
+            SchemaMismatch: a newer version wrote it, perhaps with what this one does not know.
         """
+        if not knows(facts["schema"]):
+            raise SchemaMismatch(state="newer", schema=facts["schema"])
         listed = self._listed(facts)
         with database.transaction() as connection:
             if connection.execute(sa.select(vaults.c.id)).first() is not None:
