@@ -10,11 +10,12 @@ from bench.watch import Cost, Watch, name_of
 from keys.material import wipe_bytes
 
 ROUNDS = 40
+DATA = bytes(500_000)
 
 
 def busy() -> None:
     for _ in range(ROUNDS):
-        hashlib.sha256(bytes(500_000)).digest()
+        hashlib.sha256(DATA).digest()
 
 
 def waiting() -> None:
