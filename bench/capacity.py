@@ -34,7 +34,7 @@ class Costs:
     """
 
     deposit_ms: float = 8.0
-    store_ms: float = 3.6
+    store_ms: float = 4.8
     listen_ms: float = 20.0
     call_bytes: int = 480_000
     recording_bytes: int = 1_160
