@@ -99,8 +99,8 @@ class Cover:
         seed, depth = self._waypoints.above(leaf.start), WAYPOINT_DEPTH
         if seed is None:
             seed, depth = self._from_records(leaf)
-        self._check_open()  # after the copy: one begun before closing is whole
         try:
+            self._check_open()  # after the copy: one begun before closing is whole
             return tree.descend(seed, depth, leaf.start)
         finally:
             wipe(seed)
@@ -209,13 +209,15 @@ class Cover:
         first, end = records.overlapping(self._buffer, leaf)
         node = records.node_at(self._buffer, first) if first < end else None
         seed = records.seed_at(self._buffer, first) if first < end else bytearray()
-        self._check_open()  # after the copy: no zeros are walked from, and none are kept
-        if node is None:
-            raise LeafPunctured(prefix=leaf.start >> INDEX_BITS, index=leaf.start & _INDEX_MASK)
-        if node.depth >= WAYPOINT_DEPTH:
-            return seed, node.depth
-        waypoint = tree.descend(seed, node.depth, leaf.start, WAYPOINT_DEPTH)
-        wipe(seed)
+        try:
+            self._check_open()  # after the copy: no zeros are walked from, and none are kept
+            if node is None:
+                raise LeafPunctured(prefix=leaf.start >> INDEX_BITS, index=leaf.start & _INDEX_MASK)
+            if node.depth >= WAYPOINT_DEPTH:
+                return bytearray(seed), node.depth
+            waypoint = tree.descend(seed, node.depth, leaf.start, WAYPOINT_DEPTH)
+        finally:
+            wipe(seed)
         self._waypoints.keep(leaf.start, waypoint)
         return waypoint, WAYPOINT_DEPTH
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from keys import records, tree
 from keys.cover import Cover, check_successor
 from keys.errors import LeafPunctured, LeaseLost
 from keys.model import DEPTH, RESERVED_FROM, NodeRange
-from keys.waypoints import WAYPOINT_DEPTH, WAYPOINTS
+from keys.waypoints import WAYPOINT_DEPTH, WAYPOINTS, Waypoints
 
 ROOT = bytes(range(32))
 LAST = (1 << 48) - 1
@@ -313,3 +314,48 @@ def test_a_kept_leaf_is_the_leaf_and_dies_with_its_cover() -> None:
     with pytest.raises(LeafPunctured):
         newer.kept_seed(0, 7)
     assert newer.kept_seed(0, 8)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_seed_in_hand_when_its_cover_is_closed_is_zeroed(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied from the waypoints or from the records, just before the close."""
+    cover = Cover.fresh(bytes(range(1, 33)))
+    if known:
+        cover.leaf_seed(5, 7)
+    in_hand: list[bytearray] = []
+
+    def copied(look: Callable[..., bytearray | None]) -> Callable[..., bytearray | None]:
+        def copied_and_closed(*asked: object) -> bytearray | None:
+            seed = look(*asked)
+            if seed is not None:
+                in_hand.append(seed)
+                cover.close()
+            return seed
+
+        return copied_and_closed
+
+    monkeypatch.setattr(Waypoints, "above", copied(Waypoints.above))
+    monkeypatch.setattr(records, "seed_at", copied(records.seed_at))
+    with pytest.raises(LeaseLost):
+        cover.leaf_seed(5, 7)
+    assert [bytes(seed) for seed in in_hand] == [bytes(32)]
+
+
+def test_a_seed_walked_to_while_its_cover_is_closed_is_zeroed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cover = Cover.fresh(bytes(range(1, 33)))
+    walked: list[bytearray] = []
+    descend = tree.descend
+
+    def descended_and_closed(*asked: Any) -> bytearray:
+        walked.append(descend(*asked))
+        cover.close()
+        return walked[-1]
+
+    monkeypatch.setattr(tree, "descend", descended_and_closed)
+    with pytest.raises(LeaseLost):
+        cover.leaf_seed(5, 7)
+    assert [bytes(seed) for seed in walked] == [bytes(32)]
