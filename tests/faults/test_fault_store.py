@@ -221,7 +221,7 @@ def test_a_recording_that_does_not_come_stalls_no_other(
 
 
 def test_threads_of_a_stalled_kind_are_no_others(
-    store: LyingS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: LyingS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: None
 ) -> None:
     """More deposits stand still than the process has threads for them."""
     monkeypatch.setattr(lanes, "UPLOAD_THREADS", 2)
@@ -235,7 +235,7 @@ def test_threads_of_a_stalled_kind_are_no_others(
 @pytest.mark.prove
 @pytest.mark.control
 def test_with_threads_in_common_a_stalled_store_silences_health(
-    store: LyingS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: LyingS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: None
 ) -> None:
     common: list[CapacityLimiter] = []
 
@@ -248,6 +248,13 @@ def test_with_threads_in_common_a_stalled_store_silences_health(
         PACE.wait(0.5)
         assert house.store.waiting == 2
         assert not answers["/metrics"].done()
+
+
+@pytest.fixture
+def patient(store: LyingS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what stands still do so until it is told otherwise."""
+    patient = Config(read_timeout=50, retries={"total_max_attempts": 1})
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(patient))
 
 
 @contextmanager
