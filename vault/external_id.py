@@ -153,6 +153,7 @@ def forget(connection: Connection, campaign_id: str, week: int) -> None:
             attempts.c.campaign_id == campaign_id,
             attempts.c.state != "open",
             attempts.c.started_at < ended,
+            attempts.c.external_tag.is_not(None),  # else every week would write all that ended
         )
         .values(external_tag=None)
     )
