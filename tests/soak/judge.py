@@ -19,7 +19,9 @@ from tests.soak.told import Heard, Told
 
 LATE_S: Final = 3.0
 PIECE_BYTES: Final = 256 * 1024 + 2 * 65_536
-MEMORY_GROWS_MIB: Final = 250.0
+MEMORY_GROWS_MIB: Final = (
+    300.0  # three senders of long calls hold up to 24 MiB each, glibc keeps it
+)
 MEMORY_MIB: Final = 600.0
 
 

@@ -165,7 +165,7 @@ THERE: dict[str, tuple[Callable[[Found], Found], str, str]] = {
         "2 attempts open",
     ),
     "memory that grows": (
-        lambda one: dataclasses.replace(one, memory=[(180.0, 500.0)]),
+        lambda one: dataclasses.replace(one, memory=[(180.0, 520.0)]),
         "memory",
         "replica 0",
     ),
