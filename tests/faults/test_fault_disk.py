@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -159,7 +160,8 @@ def test_a_full_disk_refuses_and_room_heals(disk: Path, tmp_path: Path, part: st
                 eventually(lambda: state(room, erasure) == "waiting-key-provider", "it waits")
                 assert hear(room, victim, "quentin-0").status_code == 410
             elif part == "ledger":  # its queue is in the database, and closes when it is old
-                eventually(lambda: deposit(room, "late").status_code == 503, "refused")
+                ids = (f"call-{number}" for number in itertools.count())
+                eventually(lambda: deposit(room, next(ids)).status_code == 503, "refused")
                 refused(deposit(room, "late"))
                 refused(hear(room, room.recording_id, "quentin-0"))
             else:
