@@ -36,6 +36,7 @@ from vault.ledger.append import QUEUE_LAG_MAX_MS
 LEASES_EVERY_S: Final = 5.0
 LEASE_ENDS_EVERY_S: Final = 1.0
 LISTENS_EVERY_S: Final = 5.0
+SEARCHES_EVERY_S: Final = 30.0
 ERASURES_EVERY_S: Final = 10.0
 ERASURE_SOON_S: Final = 0.3
 ANCHOR_AGAIN_S: Final = 60
@@ -194,6 +195,7 @@ def watched_threads(service: Service) -> list[Watched]:
         "sequencer": service.sequencer.serve,
         "attempts": every(REFRESH_EVERY_S, service.attempts.refresh),
         "listens": every(LISTENS_EVERY_S, service.listen_accounts.close_ended),
+        "searches": every(SEARCHES_EVERY_S, service.search_jobs.fail_orphans),
         "erasures": erasures_work(service.erase, service.erasure_due),
         "scheduler": scheduler_work(service.scheduler),
         "work-lease": lease_work(service.work_lease, service.scheduler),

@@ -26,6 +26,8 @@ WORK: Final[Mapping[str, frozenset[Role]]] = {
     "attempts": TAKES_REQUESTS,
     # a worker closes what a process that is gone left open
     "listens": BOTH,
+    # as it does the searches
+    "searches": BOTH,
     "erasures": ENDS_WORK,
     "work-lease": ENDS_WORK,
     "scheduler": ENDS_WORK,

@@ -6,7 +6,6 @@ touches nothing. Tests put their own port between the two with ``dataclasses.rep
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -113,7 +112,7 @@ def assemble(ports: Ports, settings: Settings, role: Role = "all") -> Service:
             "uploads", settings.uploads_max, metrics.slots_taken.labels("uploads").set
         ),
         searches=searches,
-        search_jobs=_search_jobs(ports, searches, metrics),
+        search_jobs=_search_jobs(ports, searches, metrics, core.keyring.owner),
         scheduler=_jobs(watched, settings, metrics, core=core, ending=ending, rights=rights)(lease),
         work_lease=lease,
         readiness=Readiness({}, metrics),
@@ -146,9 +145,9 @@ def _jobs(
     )
 
 
-def _search_jobs(ports: Ports, searches: Searches, metrics: Metrics) -> SearchJobs:
+def _search_jobs(ports: Ports, searches: Searches, metrics: Metrics, owner: str) -> SearchJobs:
     slots = Slots("searches", JOBS_MAX, metrics.slots_taken.labels("searches").set)
-    return SearchJobs(ports.database, searches, ports.clock, platform.node()[:64], slots.take)
+    return SearchJobs(ports.database, searches, ports.clock, owner, slots.take)
 
 
 def _watched(service: Service) -> Service:

@@ -1,7 +1,8 @@
 """A search over everything, as a job with progress: for the officer who answers a person.
 
 What is searched for stays in memory: the row holds ids and counts only. A process that ends takes
-its running searches with it; they are then ``failed`` and are simply started again. So many may run
+its running searches with it; they are then ``failed`` and are simply started again. That a process
+has ended is seen by its key leases, without which nothing can be searched. So many searches may run
 or wait in a process; one more is refused before anything is recorded.
 """
 
@@ -21,6 +22,7 @@ from core import ids
 from core.db import Database
 from core.ports import Clock
 from core.scope import for_controllers
+from keys.tables import key_leases
 from vault.access import Actor
 from vault.errors import SearchNotFound
 from vault.scan import PersonMatcher, ScanScope, count_rows, scan
@@ -49,6 +51,7 @@ class SearchJobs:
     """Starts whole-vault searches and tells how far they are.
 
     Attributes:
+        owner: names this run of this process, as its key leases do.
         slot: held by each search that runs or waits; refuses one too many.
     """
 
@@ -116,12 +119,14 @@ class SearchJobs:
         return _job(row)
 
     def fail_orphans(self) -> None:
-        """Mark searches that an earlier process of this owner left running as failed."""
+        """Mark running searches as failed whose process holds no key lease any more."""
         with self.database.transaction() as connection:
+            now = self.database.now(connection)
+            living = sa.select(key_leases.c.owner).where(key_leases.c.expires_at > now)
             connection.execute(
                 sa.update(searches)
-                .where(searches.c.state == "running", searches.c.owner == self.owner)
-                .values(state="failed", ended_at=self.database.now(connection))
+                .where(searches.c.state == "running", searches.c.owner.not_in(living))
+                .values(state="failed", ended_at=now)
             )
 
     def close(self) -> None:
@@ -144,21 +149,23 @@ class SearchJobs:
                     hits.append(row.recording.id)
                 if self.stopping.is_set():
                     break
-                if done % SAVE_EVERY_ROWS == 0:
-                    self._save(search_id, "running", done, hits)
+                if done % SAVE_EVERY_ROWS == 0 and not self._save(search_id, "running", done, hits):
+                    return  # this process stood still, and was taken for dead
         except BaseException:
             self._save(search_id, "failed", done, hits)
             raise
         self._save(search_id, "failed" if self.stopping.is_set() else "done", done, hits)
 
-    def _save(self, search_id: str, state: str, done: int, hits: list[str]) -> None:
+    def _save(self, search_id: str, state: str, done: int, hits: list[str]) -> bool:
+        """Note how far a running search is; False when it is no longer running for anybody."""
         with self.database.transaction() as connection:
             ended_at = None if state == "running" else self.database.now(connection)
-            connection.execute(
+            noted = connection.execute(
                 sa.update(searches)
-                .where(searches.c.id == search_id)
+                .where(searches.c.id == search_id, searches.c.state == "running")
                 .values(state=state, rows_done=done, recording_ids=hits, ended_at=ended_at)
             )
+            return noted.rowcount == 1
 
 
 def _job(row: RowMapping | dict[str, Any]) -> SearchJob:

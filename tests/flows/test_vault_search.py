@@ -18,11 +18,13 @@ from api.limits import Slots
 from core import canonical
 from core.db import Database
 from core.errors import InvalidRequest
+from keys.lease import Leases
 from keys.model import NodeRange
 from tests.fakes.vault_stack import VaultStack, build
 from vault.cursor import Cursors
 from vault.errors import CampaignNotFound, ListenDenied, ReasonRequired, SearchNotFound
-from vault.scan import Person, ScanScope, scan
+from vault.metadata import Metadata
+from vault.scan import Person, PersonMatcher, ScanScope, scan
 from vault.search import Searches, SearchPage, SearchRequest
 from vault.search_job import WORKERS, SearchJob, SearchJobs
 from vault.stores.local import FolderStore
@@ -267,16 +269,44 @@ def test_a_stopped_search_is_failed_not_done(vault: VaultStack) -> None:
     assert finished(flow, vault, job).state == "failed"
 
 
-def test_searches_of_an_earlier_run_are_failed_at_start(vault: VaultStack) -> None:
-    dead = jobs(vault)
+def left_running(vault: VaultStack, owner: str) -> tuple[SearchJobs, str]:
+    """Return jobs of a process that began a search and cannot end it, and the search's id."""
+    dead = replace(jobs(vault), owner=owner)
     dead.workers.shutdown(wait=True)
-    officer = vault.actor("dpo", campaigns=None)
     with pytest.raises(RuntimeError):
-        dead.start(officer, request(None, agent="Zoé"))
+        dead.start(vault.actor("dpo", campaigns=None), request(None, agent="Zoé"))
     with vault.database.read() as connection:
-        left = connection.execute(sa.select(searches_table.c.id, searches_table.c.state)).one()
-    assert left.state == "running"
-    replace(dead, owner="another-process").fail_orphans()
-    assert dead.get(officer, left.id).state == "running"
+        left = sa.select(searches_table.c.id).where(searches_table.c.owner == owner)
+        return dead, str(connection.execute(left).scalar_one())
+
+
+def test_searches_fail_whose_process_holds_no_key_lease_and_no_others(vault: VaultStack) -> None:
+    officer = vault.actor("dpo", campaigns=None)
+    dead, its_search = left_running(vault, "process-that-ended")
+    alive, other = left_running(vault, "process-that-lives")
+    leases = Leases(vault.database, vault.clock)
+    leases.renew(vault.controller_id, "process-that-lives")
+    alive.fail_orphans()
+    assert dead.get(officer, its_search).state == "failed"
+    assert alive.get(officer, other).state == "running"
+    leases.give_back("process-that-lives")
     dead.fail_orphans()
-    assert dead.get(officer, left.id).state == "failed"
+    assert alive.get(officer, other).state == "failed"
+
+
+def test_a_search_taken_for_dead_does_not_come_back(
+    vault: VaultStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        put(vault, agent="Zoé")
+    flow = replace(jobs(vault), owner="process-that-stood-still")
+    monkeypatch.setattr("vault.search_job.SAVE_EVERY_ROWS", 1)
+    matched = PersonMatcher.matches
+
+    def matches(self: PersonMatcher, metadata: Metadata) -> bool:
+        flow.fail_orphans()
+        return matched(self, metadata)
+
+    monkeypatch.setattr(PersonMatcher, "matches", matches)
+    job = flow.start(vault.actor("dpo", campaigns=None), request(None, agent="Zoé"))
+    assert finished(flow, vault, job).state == "failed"
