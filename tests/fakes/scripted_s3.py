@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,12 +13,16 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; ``declared`` is the Content-Length when it is not the body's own."""
+    """One answer; ``declared`` is the Content-Length when it is not the body's own.
+
+    With ``drips`` the body comes byte by byte, so many seconds apart, until nobody takes it.
+    """
 
     status: int = 206
     body: bytes = b""
     content_range: str = ""
     declared: int | None = None
+    drips: float = 0.0
 
 
 @dataclass
@@ -26,6 +31,7 @@ class ScriptedS3:
 
     answers: deque[Answer] = field(default_factory=deque)
     requests: list[str] = field(default_factory=list)
+    _paced: threading.Event = field(default_factory=threading.Event)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -55,6 +61,7 @@ class ScriptedS3:
     ) -> None:
         assert self._server
         assert self._thread
+        self._paced.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
@@ -75,5 +82,9 @@ class ScriptedS3:
         handler.send_header("Content-Length", str(declared))
         handler.send_header("Connection", "close")
         handler.end_headers()
-        handler.wfile.write(answer.body)
+        step = 1 if answer.drips else len(answer.body) or 1
+        with contextlib.suppress(OSError):
+            for at in range(0, len(answer.body), step):
+                handler.wfile.write(answer.body[at : at + step])
+                self._paced.wait(answer.drips)
         handler.close_connection = True

@@ -112,6 +112,19 @@ def test_an_answer_cut_once_is_asked_again_whole(liar: ScriptedS3) -> None:
     assert len(liar.requests) == 3
 
 
+def test_a_store_that_drips_is_not_waited_for(
+    liar: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never silent, so no timeout of the client ends it: whole, this would take an hour."""
+    monkeypatch.setattr(s3, "READ_MAX_S", 0.3)
+    liar.answers = deque([Answer(body=bytes(65_536), content_range="bytes 0-65535/*", drips=0.05)])
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="too-slow"):
+        open_store(f"s3://bucket?endpoint={liar.endpoint}&region=us-east-1").read(KEY, 0, 65_536)
+    assert time.monotonic() - began < 60
+    assert len(liar.requests) == 1
+
+
 def test_a_dead_store_is_unavailable(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")

@@ -29,7 +29,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -40,6 +40,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     ResponseStreamingError,
 )
+from urllib3.exceptions import HTTPError
 
 from vault.errors import ObjectExists, ObjectMissing, StoreUnavailable
 from vault.stores.key import check_key
@@ -180,7 +181,7 @@ class S3Writer:
                 Bucket=self._bucket, Key=self._name, Range=f"bytes={first}-{last}"
             )
             with contextlib.closing(answer["Body"]) as body:
-                end = body.read(SHOWN_BYTES + 1)
+                end = _read_in_time(body, len(self._end) + 1, time.monotonic() + READ_MAX_S)
         except (BotoCoreError, ClientError, OSError) as err:
             raise StoreUnavailable(what="not-shown") from err
         said = answer.get("ContentRange"), answer["Metadata"].get("write-id"), end
@@ -329,18 +330,23 @@ def connect(*, endpoint: str | None, region: str | None, profile: str | None = N
 
 
 def _read_in_time(body: StreamingBody, most: int, until_s: float) -> bytes:
-    """Return what comes, up to ``most`` bytes; a store that drips is not waited for.
+    """Return what comes, up to ``most`` bytes; a store that drips, and so is never silent, is left.
 
     Raises:
         StoreUnavailable: it was not whole by then.
+        ResponseStreamingError: it was cut, or silent for too long.
     """
+    raw: Any = body.__enter__()  # what the body wraps: it alone gives less than was asked for
     pieces: list[bytes] = []
     left = most
-    while left and (piece := body.read(min(left, _PIECE_BYTES))):
-        pieces.append(piece)
-        left -= len(piece)
-        if left > 1 and time.monotonic() > until_s:
-            raise StoreUnavailable(what="too-slow")
+    try:
+        while left and (piece := raw.read1(min(left, _PIECE_BYTES))):
+            pieces.append(piece)
+            left -= len(piece)
+            if left > 1 and time.monotonic() > until_s:
+                raise StoreUnavailable(what="too-slow")
+    except HTTPError as err:
+        raise ResponseStreamingError(error=err) from err
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
