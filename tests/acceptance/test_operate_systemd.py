@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from api.settings import load_settings
+from core.migrate import PATIENCE_S
 
 ROOT: Final = Path(__file__).parent.parent.parent
 UNIT: Final = ROOT / "deploy" / "oubliette.service"
@@ -45,6 +46,12 @@ def test_the_settings_exist() -> None:
         "MALLOC_MMAP_THRESHOLD_",
         "MALLOC_TOP_PAD_",
     }
+
+
+def test_a_migration_has_its_time_and_a_start_is_tried_for_ever() -> None:
+    assert int(values("TimeoutStartSec")[0]) >= 2 * PATIENCE_S
+    assert values("Restart") == ["on-failure"]
+    assert values("StartLimitIntervalSec") == ["0"]
 
 
 def test_key_material_reaches_neither_core_dump_nor_swap() -> None:
