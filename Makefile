@@ -9,7 +9,8 @@
 #   make check-kms  the suite of key providers against a real KMS, Vault or HSM (CHECK_KEYS_URI)
 #   make bench     ratios against bare libraries, nginx and PostgreSQL, all measured in one run
 #   make chart-tools  checkov and kubernetes-validate, for `make prove`'s look at the Helm chart
-#   make lint, make format, make test, make mutate, make lock, make pgserver, make hooks, make clean
+#   make env       the environment alone; make lint, make format, make test: parts of make check
+#   make mutate, make lock, make pgserver, make hooks, make clean
 PYTHON ?= python3
 PYTEST ?= .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 ARGS ?=
