@@ -1,7 +1,7 @@
 """A whole service whose object store lies, stalls or is away: nothing false, nobody else stalls.
 
 The store is a fake of S3 behind the real client, so that it can lie in precise ways; what a network
-does to a real one is tried in ``test_vault_store_s3.py`` and ``test_fault_services.py``.
+does to a real one is tried in ``test_vault_store_s3.py`` and in ``tests/soak``.
 """
 
 from __future__ import annotations
@@ -218,6 +218,41 @@ def test_a_recording_that_does_not_come_stalls_no_other(
             refused(one.result(PATIENCE_S))
     house.store.heal()
     assert house.hear(house.room.recording_id, "person-9").content == CALL
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_one_ticket_keeps_nobody_from_listening(
+    store: LyingS3, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for again and again, a recording that does not come takes a few threads, not all."""
+    monkeypatch.setattr(lanes, "STREAM_THREADS", lanes.OPENINGS_MAX + 1)
+    patient = Config(read_timeout=2 * PATIENCE_S, retries={"total_max_attempts": 1})
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(patient))
+    uri = f"s3://bucket/calls?endpoint={store.url}&region=us-east-1"
+    with (
+        open_room(tmp_path, CALL, settings={"STORE_URI": uri}) as room,
+        ThreadPoolExecutor(12) as player,
+    ):
+        (first,) = store.objects
+        house = House(room, store)
+        other = house.deposit("call-2").json()["id"]
+        address = room.grant().json()["audio_url"].removeprefix(room.url)
+
+        def ask() -> httpx2.Response:
+            with room.client() as client:
+                return client.request(method, address, timeout=PATIENCE_S)
+
+        store.stalls.add(first)
+        try:
+            asked = [player.submit(ask) for _ in range(12)]
+            eventually(lambda: sum(one.done() for one in asked) >= 8, "eight are sent away")
+            assert store.waiting == lanes.OPENINGS_MAX
+            assert house.hear(other, "quentin-2").content == CALL
+        finally:
+            store.heal()
+        codes = sorted(one.result(PATIENCE_S).status_code for one in asked)
+        assert codes[-8:] == [503] * 8
+        assert ask().status_code == 200
 
 
 def test_threads_of_a_stalled_kind_are_no_others(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -248,7 +249,9 @@ class TrustsTheDatabase(Recovery):
 class Sweeps(Destruction):
     """Destroys every key that the database does not name, and looks at nothing else."""
 
-    def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
+    def _others(
+        self, pointer: Pointer, held: Callable[[], object]
+    ) -> list[tuple[KeyProvider, ListedKey]]:
         over = KeyTag(pointer.controller_id, 0)
         return [
             (provider, ListedKey(key.key_id, over))
@@ -263,7 +266,7 @@ class Sweeps(Destruction):
     def _prove_open(self, pointer: Pointer, targets: Any) -> None:
         return
 
-    def _confirm(self, pointer: Pointer, *, alone: bool) -> None:
+    def _confirm(self, pointer: Pointer, held: Callable[[], object], *, alone: bool) -> None:
         return
 
 

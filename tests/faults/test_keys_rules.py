@@ -87,8 +87,10 @@ class OnlyThePredecessor(Unlocked):
         before = self._store.read(controller_id).key_id
 
         class Predecessor(Destruction):
-            def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
-                return [one for one in super()._others(pointer) if one[1].key_id == before]
+            def _others(
+                self, pointer: Pointer, held: Callable[[], object]
+            ) -> list[tuple[KeyProvider, ListedKey]]:
+                return [one for one in super()._others(pointer, held) if one[1].key_id == before]
 
         self.__dict__["_destruction"] = Predecessor(
             self.database, self.providers, self.places, self._covers
@@ -201,7 +203,7 @@ class NoProof(Unlocked):
         def _prove_open(self, pointer: Pointer, targets: Any) -> None:
             return
 
-        def _confirm(self, pointer: Pointer, *, alone: bool) -> None:
+        def _confirm(self, pointer: Pointer, held: Callable[[], object], *, alone: bool) -> None:
             return
 
     destruction_class = Believing
@@ -309,11 +311,13 @@ class DestroysLaterOnes(Unlocked):
     """Destroys every other key, whatever epoch it was made for."""
 
     class Everything(Destruction):
-        def _others(self, pointer: Pointer) -> list[tuple[KeyProvider, ListedKey]]:
+        def _others(
+            self, pointer: Pointer, held: Callable[[], object]
+        ) -> list[tuple[KeyProvider, ListedKey]]:
             over = KeyTag(pointer.controller_id, 0)
             return [
                 (provider, ListedKey(key.key_id, over))
-                for provider, key in super()._others(pointer)
+                for provider, key in super()._others(pointer, held)
             ]
 
     destruction_class = Everything
