@@ -47,7 +47,7 @@ WHAT_WAS_DONE: Final = {
     "posix fsync": "what 201 promises: the file and its folder",
     "posix write": "the kernel takes the sealed pieces; 64 to 256 KiB at a time",
     "posix pread": "one read of 256 KiB for each batch",
-    "sqlite3.Cursor execute": "11 statements; those of the clock and of the queue are gone",
+    "sqlite3.Cursor execute": "the statements; those of the clock and of the queue are gone",
     "_hashlib.HASH update": "SHA-256 of the sealed body, for outsiders without a key",
     "Cobblestone256Encryptor update": "the library's own speed",
     "_hashlib hmac_digest": "the walk down the key tree: from a waypoint 8 steps instead of 48",

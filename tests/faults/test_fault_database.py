@@ -168,16 +168,25 @@ def test_the_limit_leaves_room_for_one_call_to_a_key_provider(
 
 def test_a_lock_that_is_kept_by_a_stopped_process_is_given_back(notes_uri: str) -> None:
     with opened(notes_uri, held_max_s=1) as sleeper, opened(notes_uri) as other:
-        own = ControllerLocks(replace(sleeper))
+        own = ControllerLocks(sleeper)
         with own.hold("ctl_x"):
-            free = Event()
+            assert advisory_locks(other) == 1
             # another process: its own lock in memory, the same one in the database
             elsewhere = ControllerLocks(other, wait_s=30)
             with elsewhere._advisory("ctl_x"):
-                free.set()
-            assert free.is_set()
+                assert advisory_locks(other) == 1  # of the other alone
         with own.hold("ctl_x"):
-            pass
+            assert advisory_locks(other) == 1
+
+
+def advisory_locks(database: Database) -> int:
+    """Return how many sessions hold such a lock."""
+    query = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with database.read() as connection:
+        return int(connection.exec_driver_sql(query).scalar_one())
 
 
 # a server that only reads, or is gone
