@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.errors import Busy
+from api.lanes import Lanes, Openings
 from api.ranges import ByteRange, requested_range
 from api.streaming import AudioResponse, audio_headers
 from core import ids
@@ -49,9 +51,11 @@ async def audio(request: Request) -> Response:
     """Answer with verified audio, or with the head alone."""
     asked = _asked(request)
     player: Player = request.app.state.service.player
-    lane = request.app.state.lanes.streams
+    lanes: Lanes = request.app.state.lanes
     if request.method == "HEAD":
-        admission, wanted = await to_thread.run_sync(_head, player, asked, limiter=lane)
+        admission, wanted = await to_thread.run_sync(
+            _head, player, asked, lanes.openings, limiter=lanes.streams
+        )
         headers = audio_headers(admission, wanted)
         return Response(status_code=_status(wanted), headers=headers)
     slots: asyncio.Semaphore = request.app.state.stream_slots
@@ -59,7 +63,8 @@ async def audio(request: Request) -> Response:
         raise Busy
     await slots.acquire()
     try:
-        return await to_thread.run_sync(_open, player, asked, slots.release, limiter=lane)
+        opening = partial(_open, player, asked, lanes.openings, on_end=slots.release)
+        return await to_thread.run_sync(opening, limiter=lanes.streams)
     except BaseException:
         slots.release()
         raise
@@ -90,15 +95,19 @@ def _admit(player: Player, asked: _Asked) -> tuple[Admission, ByteRange]:
     return admission, wanted
 
 
-def _head(player: Player, asked: _Asked) -> tuple[Admission, ByteRange]:
+def _head(player: Player, asked: _Asked, openings: Openings) -> tuple[Admission, ByteRange]:
     admission, wanted = _admit(player, asked)
-    player.prove(admission)
+    with openings.one_of(asked.listen_id):
+        player.prove(admission)
     return admission, wanted
 
 
-def _open(player: Player, asked: _Asked, on_end: Callable[[], None]) -> Response:
+def _open(
+    player: Player, asked: _Asked, openings: Openings, *, on_end: Callable[[], None]
+) -> Response:
     admission, wanted = _admit(player, asked)
-    opened: OpenAudio = player.open(admission, first=wanted.first, last=wanted.last)
+    with openings.one_of(asked.listen_id):
+        opened: OpenAudio = player.open(admission, first=wanted.first, last=wanted.last)
     return AudioResponse(
         opened,
         status_code=_status(wanted),
