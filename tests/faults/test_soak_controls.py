@@ -71,7 +71,7 @@ def test_control_a_careless_service_is_called_out_by_name(own_servers: Servers) 
     with ExitStack() as ends:
         rig = need(lambda: ends.enter_context(running(own_servers, CARELESS)))
         soak = Soak.on(rig, minutes=5, seed=1)
-        set_up(rig, soak.callers)
+        set_up(soak.callers)
         soak.trouble.stopped.set()
         killer = threading.Thread(target=kill_all_in_full_swing, args=(soak, rig))
         killer.start()

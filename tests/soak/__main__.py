@@ -84,20 +84,18 @@ class Soak:
         work += [Listener(self.callers).work for _ in range(LISTENERS)]
         work += [Searcher(self.callers).work, self.eraser.work, self.witness.work]
         threads = [run(one, self.callers, seed + number) for number, one in enumerate(work)]
-        beside = [
-            threading.Thread(target=self.keeper.run),
-            threading.Thread(target=self.trouble.run),
-        ]
-        for one in beside:
+        keeping = threading.Thread(target=self.keeper.run)
+        troubling = threading.Thread(target=self.trouble.run)
+        for one in (keeping, troubling):
             one.start()
         try:
             self.watch()
-            beside[1].join()
+            troubling.join()  # every kind of fault happens, also after the last second
         finally:
             self.callers.stopped.set()
             self.trouble.stopped.set()
             self.keeper.stopped.set()
-            for one in (*threads, *beside):
+            for one in (*threads, keeping, troubling):
                 one.join()
         self.callers.told.end()
 
@@ -126,7 +124,7 @@ class Soak:
                 print(f"   {left_s:.0f} s left; {progress(told)}; {memory} MiB", flush=True)
 
 
-def set_up(rig: Rig, callers: Callers) -> None:
+def set_up(callers: Callers) -> None:
     """Make a campaign whose calls are kept for months, and one whose calls end soon."""
     admin, officer = callers.headers("admin"), callers.headers("dpo")
     for slug, retention in ((KEPT, "P6M"), (SHORT, "P1D")):
@@ -140,7 +138,6 @@ def set_up(rig: Rig, callers: Callers) -> None:
             answer = callers.door.ask("setup", method, path, body, **who)
             if not answer.good:
                 raise RuntimeError(f"{path}: {answer.status} {answer.body!r}")
-    del rig
 
 
 def progress(told: Told) -> str:
@@ -187,7 +184,7 @@ def soak(servers: Servers, *, minutes: float, seed: int) -> int:
     print(f"== soak: {minutes:g} minutes, SOAK_SEED={seed}; starting the servers", flush=True)
     with running(servers) as rig:
         one = Soak.on(rig, minutes=minutes, seed=seed)
-        set_up(rig, one.callers)
+        set_up(one.callers)
         gauge = threading.Thread(target=one.gauge.run)
         gauge.start()
         try:

@@ -158,10 +158,10 @@ class Witness:
     def probe(self, dice: random.Random) -> None:
         """Try the old ticket and a new listen of something erased."""
         told = self.callers.told
-        erased = told.erasing()
-        if not erased:
+        gone = told.gone()
+        if not gone:
             return
-        recording_id = dice.choice(erased)
+        recording_id = dice.choice(gone)
         told.probes += 1
         old = told.tickets.get(recording_id)
         if old is not None:

@@ -80,16 +80,18 @@ def judge(told: Told, found: Found) -> list[Finding]:
 
 
 def line(told: Told, findings: Sequence[Finding]) -> str:
-    """Return the one line."""
+    """Return the one line; what has no count of its own is named at its end."""
 
     def count(name: str) -> int:
         return len({one.what for one in findings if one.name == name})
 
     verified = "NOT verified" if count("ledger") else "verified"
+    others = sorted({one.name for one in findings} - {"lost", "unrecorded", "served", "ledger"})
+    besides = f"; NOT as promised: {', '.join(others)}" if others else ""
     return (
         f"soak: {len(told.deposits)} deposits acknowledged, {count('lost')} lost; "
         f"{len({one.entry_id for one in told.heard})} listens, {count('unrecorded')} unrecorded; "
-        f"{len(told.erased)} erased, {count('served')} served; ledger {verified}"
+        f"{len(told.erased)} erased, {count('served')} served; ledger {verified}{besides}"
     )
 
 

@@ -71,6 +71,7 @@ class Told:
 
     Attributes:
         pending: external ids that some caller sent and has no final answer for.
+        grants: by entry of a listen that was granted, its leaf hash.
         ordered: recordings of an erasure whose execution was sent, whatever came back.
         erased: by recording, when its erasure was known as done.
         certificates: by erasure, the certificate.
@@ -162,7 +163,7 @@ class Told:
         known = list(self.deposits.values())
         return [one for one in known if one.short and one.recording_id not in self.erased]
 
-    def erasing(self) -> list[str]:
+    def gone(self) -> list[str]:
         """Return what is known to be erased."""
         with self._lock:
             return list(self.erased)

@@ -183,6 +183,7 @@ def test_what_is_not_there_as_promised_is_found(what: str) -> None:
     findings = judge(told(), change(found()))
     assert [one.name for one in findings] == [name]
     assert words in findings[0].what
+    assert line(told(), findings) != line(told(), [])
 
 
 @pytest.mark.parametrize(
