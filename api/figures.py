@@ -48,7 +48,6 @@ _TREES: Final = sa.select(
     sa.func.min(key_trees.c.changed_at, type_=key_trees.c.changed_at.type),
     sa.func.sum(sa.case((key_trees.c.destroyed_epoch < key_trees.c.epoch - 1, 1), else_=0)),
 )
-_ADMINS: Final = ADMINS
 _WORK: Final = sa.select(work_leases.c.name, work_leases.c.renewed_at)
 
 
@@ -86,7 +85,7 @@ class Figures:
             self._retention(connection, now)
             self._ledger(connection, now)
             self._keys(connection, now)
-            self.metrics.admins.set(connection.execute(_ADMINS).scalar_one())
+            self.metrics.admins.set(connection.execute(ADMINS).scalar_one())
         self.metrics.ledger_lag_seconds.set(self.ledger.queue_lag_ms() / 1000)
         self._looked_s = time.monotonic()
 

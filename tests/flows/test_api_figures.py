@@ -38,7 +38,7 @@ POLICY = {
 }
 QUERIES = {
     name: getattr(figures, name)
-    for name in ("_ERASURES", "_ATTEMPTS", "_SWEPT", "_TO_DELETE", "_LISTENS", "_ADMINS")
+    for name in ("_ERASURES", "_ATTEMPTS", "_SWEPT", "_TO_DELETE", "_LISTENS", "ADMINS")
 }
 
 
