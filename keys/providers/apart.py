@@ -116,6 +116,7 @@ class _Child:
     rest_s: float
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
+    _finalize: Callable[[], object] | None = None
 
     def ask(self, call: str, key_id: str, payload: bytes, context: bytes) -> bytearray:
         """Have one call made; raises what the provider raised."""
@@ -138,7 +139,7 @@ class _Child:
             _write(writer, part)
         _await(reader, self.patience_s)
         until_s = time.monotonic() + self.rest_s
-        answer = json.loads(_read_line(reader, until_s))
+        answer = _said(_read_line(reader, until_s))
         if "error" in answer:
             raise _ERRORS.get(answer["error"], KeyUnavailable)(**answer["facts"])
         return _read(reader, answer["length"], until_s)
@@ -154,13 +155,13 @@ class _Child:
                 bufsize=0,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             )
-            weakref.finalize(self, _end, self._process)
+            self._finalize = weakref.finalize(self, _end, self._process)
         return self._process
 
     def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process)
+        finalize, self._process, self._finalize = self._finalize, None, None
+        if finalize is not None:
+            finalize()  # once, and it is known no more
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -193,6 +194,21 @@ def serve(opened_with: str, reader: int, writer: int) -> None:
         else:
             _write(writer, json.dumps({"length": len(result)}).encode() + b"\n")
             _write(writer, result)
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """Return what the line before an answer says; what follows one that says nothing is no answer.
+
+    Raises:
+        EOFError: it says nothing; of the line, which may be a secret, it holds nothing.
+    """
+    with contextlib.suppress(ValueError):
+        said = json.loads(line)
+        if isinstance(said, dict) and (
+            {"error", "facts"} <= said.keys() or type(said.get("length")) is int
+        ):
+            return said
+    raise EOFError
 
 
 def _write(descriptor: int, data: bytes | bytearray) -> None:

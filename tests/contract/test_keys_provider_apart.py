@@ -95,8 +95,18 @@ def test_a_child_that_hangs_is_killed_and_started_again(provider: Deadline) -> N
     assert child_of(provider) != hung
 
 
-@pytest.mark.parametrize("said", ['{"leng', '{"length": 32}\\nhalf a secret'])
-def test_a_child_that_stops_in_mid_answer_is_killed(
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"leng',
+        '{"length": 32}\\nhalf a secret',
+        # what comes behind it would be taken for the answer to the next call
+        'a warning\\n{"length": 32}\\n',
+        '{"length": "32"}\\n',
+        '{"error": "key-missing"}\\n',
+    ],
+)
+def test_a_child_that_does_not_answer_whole_is_killed(
     provider: Deadline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     assert isinstance(provider.inner, Apart)
@@ -111,6 +121,7 @@ def test_a_child_that_stops_in_mid_answer_is_killed(
         provider.inner.wrap(key_id, bytes(32), CONTEXT)
     assert time.monotonic() - began < STUCK_S
     assert provider.inner.child._process is None
+    assert provider.inner.child._finalize is None
     monkeypatch.undo()
     provider.inner.child.rest_s = WAIT_S
     assert provider.unwrap(key_id, provider.wrap(key_id, bytes(32), CONTEXT), CONTEXT) == bytes(32)
