@@ -146,16 +146,18 @@ def forget(connection: Connection, campaign_id: str, week: int) -> None:
             external_ids.c.campaign_id == campaign_id, external_ids.c.week <= week
         )
     )
-    ended = window_end(week) - WINDOW
     connection.execute(
-        attempts.update()
-        .where(
-            attempts.c.campaign_id == campaign_id,
-            attempts.c.state != "open",
-            attempts.c.started_at < ended,
-            attempts.c.external_tag.is_not(None),  # else every week would write all that ended
-        )
-        .values(external_tag=None)
+        attempts.update().where(tagged_before(campaign_id, week)).values(external_tag=None)
+    )
+
+
+def tagged_before(campaign_id: str, week: int) -> sa.ColumnElement[bool]:
+    """Return what holds for ended attempts of a campaign that still have the tag of such a week."""
+    return sa.and_(
+        attempts.c.campaign_id == campaign_id,
+        attempts.c.state != "open",
+        attempts.c.started_at < window_end(week) - WINDOW,
+        attempts.c.external_tag.is_not(None),  # else every week would write all that ended
     )
 
 

@@ -14,6 +14,7 @@ from core.db import UtcMs, metadata
 
 # whose object may still lie in the store; as partial indexes and queries both spell it
 UNDELETED_ATTEMPT: Final = sa.text("state = 'punctured' AND object_deleted_at IS NULL")
+TAGGED_ATTEMPT: Final = sa.text("external_tag IS NOT NULL")
 UNDELETED_RECORDING: Final = sa.text("state = 'shredded'")
 
 vaults = sa.Table(
@@ -107,6 +108,13 @@ sa.Index(
     attempts.c.id,
     sqlite_where=UNDELETED_ATTEMPT,
     postgresql_where=UNDELETED_ATTEMPT,
+)
+sa.Index(
+    "ix_attempts_tagged",
+    attempts.c.campaign_id,
+    attempts.c.started_at,
+    sqlite_where=TAGGED_ATTEMPT,
+    postgresql_where=TAGGED_ATTEMPT,
 )
 
 recordings = sa.Table(

@@ -21,6 +21,7 @@ from retention.deletion import due_after
 from retention.policy import parse_period
 from vault import scan
 from vault.access import Actor
+from vault.external_id import tagged_before, week_of
 from vault.listing import ListQuery, select
 from vault.scan import ScanScope
 from vault.tables import attempts, campaigns, controllers, recordings
@@ -30,6 +31,7 @@ ROWS = 3_000
 CONTROLLER = ids.from_bits("ctl_", bytes(16))
 CAMPAIGN = ids.from_bits("cmp_", bytes(16))
 MIDDLE = NOW - timedelta(minutes=ROWS // 2), "rec_"
+ENDED_WEEK = week_of(NOW)
 OFFICER = Actor("act_", "o", "person", frozenset({"dpo"}), CONTROLLER)
 
 
@@ -58,6 +60,7 @@ def attempt(number: int) -> dict[str, Any]:
         "id": numbered("att_", number), "recording_id": numbered("rec_", number),
         "controller_id": CONTROLLER, "campaign_id": CAMPAIGN, "prefix": 0, "leaf_index": number,
         "object_key": f"v1/00/{number:032x}", "state": "punctured", "owner": "run-1",
+        "external_tag": None if number % 40 else number.to_bytes(32, "big"),
         "started_at": at, "seen_at": at, "object_deleted_at": at if number % 40 else None,
     }  # fmt: skip
 
@@ -106,6 +109,10 @@ QUERIES: dict[str, tuple[Callable[[], sa.Select[Any]], str]] = {
     ),
     "objects of attempts to delete": (
         lambda: due_after(attempts, numbered("att_", 7)), "ix_attempts_undeleted",
+    ),
+    "tags of external ids to end": (
+        lambda: sa.select(attempts.c.id).where(tagged_before(CAMPAIGN, ENDED_WEEK)),
+        "ix_attempts_tagged",
     ),
 }  # fmt: skip
 
