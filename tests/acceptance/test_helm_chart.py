@@ -23,7 +23,6 @@ CHART: Final = ROOT / "helm" / "oubliette"
 VALUES: Final = sorted((CHART / "ci").glob("*-values.yaml"))
 SPARE_S: Final = 40  # after DRAIN_GRACE_S, until the kernel ends it
 CLUSTER: Final = CHART / "ci" / "cluster-pkcs11-values.yaml"
-SINGLE: Final = CHART / "ci" / "single-values.yaml"
 SECRET: Final = {"OUBLIETTE_DATABASE_URI": "postgresql://x", "OUBLIETTE_OIDC_CLIENT_SECRET": "x"}
 
 pytestmark = pytest.mark.needs_helm

@@ -1,3 +1,5 @@
+"""A look at the queue serves for a second, and never says less than a fresh look would."""
+
 from __future__ import annotations
 
 from hypothesis import given
