@@ -36,7 +36,7 @@ from sqlalchemy.exc import OperationalError
 from core.db import Database
 from core.errors import DatabaseUnavailable, MigrationBlocked, SchemaMismatch
 from core.scope import for_all_controllers
-from core.walls import WallState, raise_walls
+from core.walls import WallState, raise_walls, wall_state
 
 SchemaState = Literal["current", "older", "ahead", "newer", "empty"]
 Result = TypeVar("Result")
@@ -158,6 +158,8 @@ def _upgrade(connection: Connection, step: Script) -> None:
 
 def _wall(database: Database) -> WallState:
     with database.transaction() as connection, _told(None):
+        if _state(connection) == "ahead":
+            return wall_state(database)[0]  # they are the newer program's
         return raise_walls(connection, lock_timeout_ms=LOCK_TIMEOUT_MS)
 
 

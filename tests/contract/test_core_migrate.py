@@ -19,6 +19,7 @@ import vault.tables  # noqa: F401
 from core.db import Database, metadata, open_database
 from core.errors import SchemaMismatch
 from core.migrate import check_schema, migrate, schema_state
+from core.walls import unwalled
 from tests.conftest import DATABASES, _administer, _named
 from tests.fakes.together import together
 
@@ -97,6 +98,17 @@ def test_a_newer_schema_that_lets_this_program_go_on_is_used_and_left_alone(
     check_schema(database)
     migrate(database)
     assert schema_state(database) == "ahead"
+
+
+def test_the_walls_of_a_newer_schema_are_left_as_they_are(database: Database) -> None:
+    """Policies add up: one more, by an older program, would open what the newer one closed."""
+    with database.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE tomorrow (controller_id TEXT)")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert migrate(database) == ("none" if database.is_sqlite else "waiting")
+    if not database.is_sqlite:
+        with database.read() as connection:
+            assert unwalled(connection) == ["tomorrow"]
 
 
 def test_processes_that_migrate_at_once_take_turns(database: Database) -> None:
