@@ -286,6 +286,20 @@ def test_a_cluster_migrates_before_it_changes_and_is_made_once(cluster: Objects)
     assert int(account["helm.sh/hook-weight"]) < int(migrate["helm.sh/hook-weight"])
 
 
+def test_how_long_a_migration_may_take_is_a_value(helm: Path, tmp_path: Path) -> None:
+    def deadline(*values: Path) -> int:
+        job = named(rendered(helm, CLUSTER, *values), "Job", "calls-oubliette-migrate")
+        return int(job["spec"]["activeDeadlineSeconds"])
+
+    longer, none = tmp_path / "longer.yaml", tmp_path / "none.yaml"
+    longer.write_text("migrate: {deadlineSeconds: 604800}")
+    none.write_text("migrate: {deadlineSeconds: 0}")
+    assert (deadline(), deadline(longer)) == (10800, 604800)
+    refused = template(helm, CLUSTER, none)
+    assert refused.returncode != 0
+    assert "deadlineSeconds" in refused.stderr
+
+
 def test_a_cluster_rolls_without_a_gap_and_keeps_the_proxy_from_spooling(cluster: Objects) -> None:
     for one in of_kind(cluster, "Deployment"):
         assert one["spec"]["replicas"] >= 2
