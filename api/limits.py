@@ -10,9 +10,7 @@ together (``api/rates.py``). Slots are a machine's: each replica has its own.
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,7 +27,6 @@ from starlette.types import Message
 from api.errors import (
     BodyTooLarge,
     BodyTooSlow,
-    Busy,
     HeadersTooLarge,
     RateLimited,
     UnsupportedMediaType,
@@ -148,47 +145,6 @@ def _replay(body: bytes) -> Callable[[], Coroutine[Any, Any, Message]]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
-
-
-@dataclass
-class Slots:
-    """So many of one kind of work at a time, in this process.
-
-    Attributes:
-        kind: for figures. most: how many.
-        on_change: told how many are taken.
-    """
-
-    kind: str
-    most: int
-    on_change: Callable[[int], None] = lambda taken: None  # noqa: ARG005
-    _taken: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold one slot for the length of the block.
-
-        Raises:
-            Busy: none is free.
-        """
-        self._change(1)
-        try:
-            yield
-        finally:
-            self._change(-1)
-
-    @property
-    def taken(self) -> int:
-        """Return how many are taken now."""
-        return self._taken
-
-    def _change(self, by: int) -> None:
-        with self._lock:
-            if self._taken + by > self.most:
-                raise Busy(what=self.kind)
-            self._taken += by
-            self.on_change(self._taken)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from api.auth import Authenticator
 from api.console.sessions import BrowserSessions
 from api.directory import Vault, controller_ids
 from api.instance import Claim
-from api.limits import PersonalRate, Slots
+from api.limits import PersonalRate
 from api.metrics import Metrics
 from api.observability import fault_fields, log
 from api.readiness import Readiness
 from api.roles import Role
 from api.settings import Settings
+from api.slots import Slots
 from api.threads import Threads
 from api.upload_body import Uploads
 from core.db import Database

@@ -26,7 +26,7 @@ from api.figures import connections_taken
 from api.instance import Claim
 from api.issuer import EmbeddedIssuer
 from api.jwks import FixedKeys, IssuerKeys
-from api.limits import LIMITS, PersonalRate, Slots
+from api.limits import LIMITS, PersonalRate
 from api.metrics import Metrics
 from api.ports import TokenKeys
 from api.rates import shared_windows
@@ -35,6 +35,7 @@ from api.rights_job import RightsJob
 from api.roles import Role
 from api.service import Ports, Service
 from api.settings import Settings
+from api.slots import SharedSlots, Slots
 from api.store_place import open_blob_place
 from api.wiring_rights import Entitling, entitling
 from core.clock import SystemClock
@@ -47,7 +48,7 @@ from retention.scheduler import Scheduler
 from retention.work_lease import WorkLease
 from vault.deposit_keys import DepositKeys
 from vault.search import Searches
-from vault.search_job import JOBS_MAX, SearchJobs
+from vault.search_job import JOBS_MAX, JOBS_MAX_EACH, SearchJobs
 from vault.stores.anchors import open_anchor
 from vault.stores.registry import open_store
 
@@ -147,7 +148,8 @@ def _jobs(
 
 def _search_jobs(ports: Ports, searches: Searches, metrics: Metrics, owner: str) -> SearchJobs:
     slots = Slots("searches", JOBS_MAX, metrics.slots_taken.labels("searches").set)
-    return SearchJobs(ports.database, searches, ports.clock, owner, slots.take)
+    shared = SharedSlots(slots, JOBS_MAX_EACH)
+    return SearchJobs(ports.database, searches, ports.clock, owner, shared.take)
 
 
 def _watched(service: Service) -> Service:

@@ -3,7 +3,7 @@
 What is searched for stays in memory: the row holds ids and counts only. A process that ends takes
 its running searches with it; they are then ``failed`` and are simply started again. That a process
 has ended is seen by its key leases, without which nothing can be searched. So many searches may run
-or wait in a process; one more is refused before anything is recorded.
+or wait in a process, and a few of one controller; one more is refused before anything is recorded.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ SAVE_EVERY_ROWS: Final = 2_000
 HITS_MAX: Final = 10_000
 WORKERS: Final = 2
 JOBS_MAX: Final = 16
+JOBS_MAX_EACH: Final = 4  # of one controller
+
+
+def _unbounded(_controller_id: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,14 @@ class SearchJobs:
 
     Attributes:
         owner: names this run of this process, as its key leases do.
-        slot: held by each search that runs or waits; refuses one too many.
+        slot: held for the controller by each search that runs or waits; refuses one too many.
     """
 
     database: Database
     searches: Searches
     clock: Clock
     owner: str
-    slot: Callable[[], AbstractContextManager[None]] = nullcontext
+    slot: Callable[[str], AbstractContextManager[None]] = _unbounded
     stopping: threading.Event = field(default_factory=threading.Event)
     workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(WORKERS, thread_name_prefix="search")
@@ -74,7 +79,7 @@ class SearchJobs:
             Whatever ``slot`` refuses with: too many run or wait; nothing is recorded.
         """
         with ExitStack() as held:
-            held.enter_context(self.slot())
+            held.enter_context(self.slot(actor.controller_id))
             job, running = self._begin(actor, request)
             kept = held.pop_all()
         running.add_done_callback(lambda _: kept.close())

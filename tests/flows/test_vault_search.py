@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.errors import Busy
-from api.limits import Slots
+from api.slots import SharedSlots, Slots
 from core import canonical
 from core.db import Database
 from core.errors import InvalidRequest
@@ -234,7 +234,7 @@ def test_one_search_too_many_is_refused_before_it_is_recorded(vault: VaultStack)
     put(vault, agent="Zoé")
     taken: list[int] = []
     slots = Slots("searches", 3, taken.append)
-    flow = replace(jobs(vault), slot=slots.take)
+    flow = replace(jobs(vault), slot=SharedSlots(slots, 3).take)
     held = threading.Event()
     for _ in range(WORKERS):
         flow.workers.submit(held.wait)
@@ -253,7 +253,7 @@ def test_one_search_too_many_is_refused_before_it_is_recorded(vault: VaultStack)
 
 def test_a_refused_search_gives_its_slot_back(vault: VaultStack) -> None:
     slots = Slots("searches", 1)
-    flow = replace(jobs(vault), slot=slots.take)
+    flow = replace(jobs(vault), slot=SharedSlots(slots, 1).take)
     for _ in range(2):
         with pytest.raises(ListenDenied):
             flow.start(vault.actor("quality-manager", campaigns=None), request(None, agent="Zoé"))

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import Busy, HeadersTooLarge, RateLimited
-from api.limits import LIMITS, PersonalRate, Slots, check_headers
+from api.limits import LIMITS, PersonalRate, check_headers
+from api.slots import SharedSlots, Slots
 from api.strict_json import parse, parse_object
 from core.errors import InvalidRequest
 
@@ -51,6 +52,23 @@ def test_many_threads_never_hold_more_slots_than_there_are() -> None:
     for thread in threads:
         thread.join()
     assert most <= 3
+    assert slots.taken == 0
+
+
+def test_one_controller_takes_its_share_and_leaves_the_rest() -> None:
+    slots = Slots("searches", 3)
+    shared = SharedSlots(slots, 2)
+    with shared.take("ctl_a"), shared.take("ctl_a"):
+        with pytest.raises(Busy) as caught, shared.take("ctl_a"):
+            pass
+        assert caught.value.facts == {"what": "searches-of-controller"}
+        assert slots.taken == 2
+        with shared.take("ctl_b"):
+            with pytest.raises(Busy) as caught, shared.take("ctl_c"):
+                pass
+            assert caught.value.facts == {"what": "searches"}
+    with shared.take("ctl_a"), shared.take("ctl_c"):
+        assert slots.taken == 2
     assert slots.taken == 0
 
 
