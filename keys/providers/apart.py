@@ -191,6 +191,10 @@ def serve(opened_with: str, reader: int, writer: int) -> None:
         except OublietteError as err:
             facts = {name: str(fact) for name, fact in err.facts.items()}
             _write(writer, json.dumps({"error": err.code, "facts": facts}).encode() + b"\n")
+        except Exception as err:  # noqa: BLE001 - its words may hold what was wrapped
+            facts = {"what": "key-process-fault", "type": type(err).__name__}
+            told = {"error": KeyUnavailable.code, "facts": facts}
+            _write(writer, json.dumps(told).encode() + b"\n")
         else:
             _write(writer, json.dumps({"length": len(result)}).encode() + b"\n")
             _write(writer, result)
@@ -264,5 +268,11 @@ def _read_line(descriptor: int, until_s: float | None = None) -> bytes:
     return bytes(line)
 
 
+def _say_type(kind: type[BaseException], *_: object) -> None:
+    """Say what ended this process and none of its words, which may hold a secret."""
+    sys.stderr.write(f"key process ended: {kind.__name__}\n")
+
+
 if __name__ == "__main__":
+    sys.excepthook = _say_type
     serve(sys.argv[1], sys.stdin.fileno(), sys.stdout.fileno())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from core.errors import IntegrityFailure
 from keys.errors import KeyMissing, KeyUnavailable
 from keys.ports import KeyTag
-from keys.providers.apart import IDLE_S, Apart, open_apart
+from keys.providers.apart import IDLE_S, Apart, open_apart, serve
 from keys.providers.deadline import Deadline
 from keys.providers.registry import open_provider
 from tests.fakes.key_world import new_id
@@ -140,3 +143,43 @@ def test_a_child_that_cannot_live_is_a_provider_that_does_not_answer(
 def test_a_provider_on_this_machine_gets_no_child(tmp_path: Path, uri: str) -> None:
     opened = open_apart(uri.format(tmp_path))
     assert type(opened.inner) is type(open_provider(uri.format(tmp_path)).inner)
+
+
+class Leaky:
+    """A provider whose failure speaks of what it was given."""
+
+    def wrap(self, key_id: str, secret: bytes, context: bytes) -> bytes:
+        raise ValueError(f"cannot wrap {secret.hex()} under {key_id} for {context!r}")
+
+    unwrap = wrap
+
+
+def test_a_fault_that_nobody_foresaw_is_told_without_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("keys.providers.apart.open_provider", lambda *_, **__: Leaky())
+    asked, answered = os.pipe(), os.pipe()
+    said = {"call": "wrap", "key_id": "k", "context": CONTEXT.hex(), "length": 32}
+    with os.fdopen(asked[1], "wb") as question, os.fdopen(answered[0], "rb") as answer:
+        question.write(json.dumps(said).encode() + b"\n" + bytes(32))
+        question.close()
+        serve(json.dumps({"uri": "transit:x", "timeout_s": 1}), asked[0], answered[1])
+        os.close(answered[1])
+        told = answer.read()
+    os.close(asked[0])
+    assert json.loads(told) == {
+        "error": "key-unavailable",
+        "facts": {"what": "key-process-fault", "type": "ValueError"},
+    }
+
+
+def test_a_key_process_ends_without_the_words_of_its_fault() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "keys.providers.apart", "these words are no JSON"],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S * 2,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "key process ended: JSONDecodeError\n"

@@ -4,7 +4,8 @@ What was 4 s old at a look is at most 5 s old a second later, and an entry that 
 look has waited less than that. So a look serves every writer of this process for a second as an
 upper bound: it never lets pass what a fresh look would refuse.
 
-Does not protect against: an entry whose time in the queue is set back by hand.
+Does not protect against: an entry whose time in the queue is set back by hand; for up to a
+second, one whose transaction had been open for long when it committed: its time is its insert's.
 """
 
 from __future__ import annotations
