@@ -81,7 +81,7 @@ class Destruction:
     ) -> ShredOutcome:
         store = KeyStore(self.database)
         before = store.read(controller_id)
-        self._others(before, _nobody)
+        self._others(before, _nothing_held)
         self._spread(before)
         with self.database.transaction() as connection:
             pointer = hold_patiently(self.database, connection, controller_id)
@@ -188,7 +188,7 @@ def _listed(
     return provider.list_keys(controller_id)
 
 
-def _nobody() -> None:
+def _nothing_held() -> None:
     """Hold nothing: no row is held yet."""
 
 

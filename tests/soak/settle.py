@@ -19,7 +19,7 @@ from tests.soak.endings import Eraser, Witness
 from tests.soak.judge import Found
 from tests.soak.keeper import Keeper, fetch
 from tests.soak.listeners import grant
-from tests.soak.load import Callers, Job, put
+from tests.soak.load import SHORT, SHORT_RETENTION, Callers, Job, put
 from tests.soak.rig import Rig
 from tests.soak.told import Deposit, Told
 
@@ -43,8 +43,8 @@ WAITING: Final[Mapping[str, str]] = {
     ),
     "recordings overdue": (
         "SELECT count(*) FROM recordings r JOIN campaigns c ON c.id = r.campaign_id"
-        " WHERE r.state = 'stored' AND c.slug = 'flash-sale' AND r.retention_from"
-        " < (EXTRACT(EPOCH FROM clock_timestamp()) - 86400 - 30) * 1000"
+        " WHERE r.state = 'stored' AND c.slug = :short AND r.retention_from"
+        " < (EXTRACT(EPOCH FROM clock_timestamp()) - :kept_s - 30) * 1000"
     ),
     "erasures without a certificate": (
         "SELECT count(*) FROM erasures WHERE state = 'done' AND certificate IS NULL"
@@ -77,9 +77,10 @@ def settle(rig: Rig, eraser: Eraser, witness: Witness) -> dict[str, int]:
 def waiting(rig: Rig) -> dict[str, int]:
     """Count what waits, in the rows themselves."""
     engine = sa.create_engine(rig.superuser, poolclass=sa.pool.NullPool)
+    given = {"short": SHORT, "kept_s": int(SHORT_RETENTION.total_seconds())}
     with engine.connect() as connection:
         counted = {
-            kind: int(connection.exec_driver_sql(query).scalar_one())
+            kind: int(connection.execute(sa.text(query), given).scalar_one())
             for kind, query in WAITING.items()
         }
     engine.dispose()
