@@ -55,7 +55,7 @@ class Slots:
             self.on_change(self._taken)
 
 
-@dataclass
+@dataclass(frozen=True)
 class SharedSlots:
     """Slots of which no controller may take more than its share: one cannot keep others out."""
 
