@@ -25,7 +25,7 @@ from tests.fakes.kms_server import ACCESS_KEY, REGION, Kms, fake_kms
 from tests.fakes.transit_server import TOKEN, Transit, fake_transit
 
 CONTEXT: Final = b"whose and when"
-TIMEOUT_S: Final = 2.0
+TIMEOUT_S: Final = 3.0
 KMS_CALLS: Final = ("CreateKey", "CreateAlias")
 KMS_ENDS: Final = ("DisableKey", "ScheduleKeyDeletion", "DescribeKey", "DeleteAlias")
 TRANSIT_ENDS: Final = ("config", "delete", "list")

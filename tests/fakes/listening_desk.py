@@ -72,12 +72,14 @@ class Desk:
         return self.listens.grant(actor or self.manager, recording_id, **asked | changes)
 
     def open(self, listen: GrantedListen, first: int = 0, last: int | None = None) -> OpenAudio:
-        admission = self.player.admit(listen.id, ticket=listen.ticket, cookie=listen.cookie)
-        end = admission.total_bytes - 1 if last is None else last
-        return self.player.open(admission, first=first, last=end)
+        return open_audio(self.player, listen, first, last)
 
     def hear(self, listen: GrantedListen, first: int = 0, last: int | None = None) -> bytes:
-        return play(self.open(listen, first, last))
+        """Play a range to its end; what was delivered is saved when this returns."""
+        player = self.player
+        heard = play(open_audio(player, listen, first, last))
+        player.turns.close()  # its thread counts, and an end in between would be amended
+        return heard
 
     def row(self, listen: GrantedListen) -> listen_store.TicketRow:
         with self.vault.database.read() as connection:
@@ -92,6 +94,12 @@ class Desk:
     def shift_expiry(self, listen: GrantedListen, by: timedelta) -> None:
         expires_at = self.row(listen).expires_at + by
         self.change(listens, expires_at=expires_at)
+
+
+def open_audio(player: Player, listen: GrantedListen, first: int, last: int | None) -> OpenAudio:
+    admission = player.admit(listen.id, ticket=listen.ticket, cookie=listen.cookie)
+    end = admission.total_bytes - 1 if last is None else last
+    return player.open(admission, first=first, last=end)
 
 
 def play(audio: OpenAudio) -> bytes:

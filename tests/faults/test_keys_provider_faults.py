@@ -217,7 +217,7 @@ def test_a_provider_whose_lists_are_believed_leaves_a_false_certificate(
     """What the look for the pointer's own key in the list prevents."""
     from keys.destruction import Destruction
 
-    def believing(self: Destruction, pointer: Pointer) -> list[object]:
+    def believing(self: Destruction, pointer: Pointer, _held: object) -> list[object]:
         return [
             (one, key)
             for one in self.providers
