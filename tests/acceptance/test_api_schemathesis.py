@@ -30,6 +30,7 @@ from core import ids
 from core.scope import for_all_controllers
 from retention.tables import set_aside_objects
 from tests.composition import Made, build_service, running_server
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 
 CHECKS = [
@@ -40,13 +41,6 @@ CHECKS = [
 ]
 ROLES = ("admin", "dpo", "quality-manager", "auditor", "intake", "operator")
 REASON = "Quality review of this month"
-POLICY = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 @schemathesis.serializer("audio/wav", "audio/mpeg")

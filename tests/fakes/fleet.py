@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from tests.composition import free_port
 from tests.fakes.loopback_issuer import ACR, LoopbackIssuer
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from tests.fakes.tokens import AUDIENCE
 
@@ -35,13 +36,6 @@ SLUG: Final = "acme"
 CAMPAIGN: Final = "winter-sale"
 START_S: Final = 90.0
 TIMEOUT_S: Final = 20.0
-_POLICY: Final = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 @dataclass(frozen=True)
@@ -197,7 +191,7 @@ def open_campaign(replica: Replica, issuer: LoopbackIssuer) -> None:
     officer = issuer.headers("dpo", subject="dora", controller=SLUG)
     steps = [
         ("POST", "/v1/campaigns", {"slug": CAMPAIGN, "name": "Winter"}, admin),
-        ("PUT", f"/v1/campaigns/{CAMPAIGN}/policy", _POLICY, officer),
+        ("PUT", f"/v1/campaigns/{CAMPAIGN}/policy", POLICY, officer),
         ("POST", f"/v1/campaigns/{CAMPAIGN}/open", None, admin),
     ]
     for method, path, body, who in steps:

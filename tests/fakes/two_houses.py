@@ -21,19 +21,13 @@ from core.scope import for_all_controllers
 from retention.tables import set_aside_objects
 from tests.composition import Made, build_service
 from tests.fakes.asgi_caller import AsgiCaller, Reply
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 
 OURS: Final = "acme"
 THEIRS: Final = "globex"
 REASON: Final = "Quality review of this month"
 AGE: Final = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"  # of age's manual
-POLICY: Final = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 @dataclass

@@ -18,19 +18,13 @@ from api.doctor import examine
 from api.operate import verify_files
 from retention.certificate import verify_certificate
 from tests.composition import Made, build_service, running_server
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from vault.errors import LedgerCorrupt, StoreUnavailable
 from vault.ledger.known import checkpoint_line
 from vault.ports import AnchorStore
 
 REASON = "Quality review of this month"
-POLICY = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,13 @@ from core.db import open_database
 from core.errors import SchemaMismatch
 from retention.errors import RestoreNeeded
 from tests.composition import Made, build_service, make_service, make_settings, running_server
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
+from tests.fakes.waiting import eventually
 from vault.errors import StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
 REASON = "Quality review of this month"
-POLICY = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 def campaign(made: Made, client: httpx2.Client) -> None:
@@ -48,13 +42,6 @@ def campaign(made: Made, client: httpx2.Client) -> None:
     client.post("/v1/campaigns", headers=admin, json={"slug": "c", "name": "C"}).raise_for_status()
     client.put("/v1/campaigns/c/policy", headers=officer, json=POLICY).raise_for_status()
     client.post("/v1/campaigns/c/open", headers=admin).raise_for_status()
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.02)
 
 
 def test_nothing_is_served_from_a_database_without_a_vault(tmp_path: Path) -> None:

@@ -11,11 +11,9 @@ import itertools
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Final
 
 import httpx2
@@ -25,20 +23,13 @@ from api.observability import LineLogger, configure_lines, log
 from tests.conftest import need
 from tests.fakes.fleet import command
 from tests.fakes.listening_room import CAMPAIGN, REASON, Room, open_room, wav
+from tests.fakes.waiting import eventually
 from tests.services.servers import MissingError
 
 CALL: Final = wav(2)
 SIZE: Final = "24m"
 PATIENCE_S: Final = 90.0
-PACE: Final = Event()
 JSON: Final = {"Content-Type": "application/json"}
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < give_up, what
-        PACE.wait(0.05)
 
 
 @contextmanager

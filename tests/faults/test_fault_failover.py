@@ -23,6 +23,7 @@ from tests.conftest import need
 from tests.fakes.erasing_fleet import Vault, erasing_fleet, long_call
 from tests.fakes.fleet import CAMPAIGN, SLUG, Callers, Replica, Reply, Told, command
 from tests.fakes.standby import Pair, failover_pair
+from tests.fakes.waiting import eventually
 from tests.services.faultproxy import FaultProxy, Faults
 from vault.tables import attempts, ledger_entries, recordings
 
@@ -30,13 +31,6 @@ pytestmark = [pytest.mark.prove, pytest.mark.needs_postgresql, pytest.mark.timeo
 
 PATIENCE_S: Final = 120.0
 CALLERS: Final = 3
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.1)
 
 
 @pytest.fixture

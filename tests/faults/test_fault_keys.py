@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,18 +11,10 @@ import pytest
 from tests.fakes.erasing_fleet import Vault, erasing_fleet, long_call
 from tests.fakes.fleet import CAMPAIGN, SLUG, Replica, Reply, command
 from tests.fakes.transit_server import TOKEN, fake_transit
+from tests.fakes.waiting import eventually
 from tests.services.faultproxy import FaultProxy, Faults
 
 pytestmark = [pytest.mark.prove, pytest.mark.needs_postgresql, pytest.mark.timeout(600)]
-
-PATIENCE_S: Final = 120.0
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.1)
 
 
 def deposit(vault: Vault, at: Replica, external_id: str) -> Reply:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from botocore.config import Config
 from api import lanes, readiness
 from tests.fakes.listening_room import CAMPAIGN, REASON, Room, open_room, wav
 from tests.fakes.lying_s3 import PUT_LIES, LyingS3, lying_s3
+from tests.fakes.waiting import eventually
 from vault.stores import s3
 from vault.tables import attempts
 
@@ -73,13 +74,6 @@ class House:
 
     def await_ready(self) -> None:
         eventually(lambda: self.get("/readyz").status_code == 200, "ready")
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < give_up, what
-        PACE.wait(0.02)
 
 
 def refused(answer: httpx2.Response, code: str = "store-unavailable") -> None:

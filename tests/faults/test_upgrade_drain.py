@@ -10,8 +10,7 @@ import http.client
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,16 +21,11 @@ import pytest
 import api.server
 from api.server import Server
 from tests.composition import Made, build_service
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
+from tests.fakes.waiting import eventually
 
 GRACE_S: Final = 30
-POLICY: Final = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 PATH: Final = "/v1/campaigns/c/recordings/call-1"
 
 
@@ -82,13 +76,6 @@ def answer_on(wire: socket.socket) -> http.client.HTTPResponse:
     answer.begin()
     answer.read()
     return answer
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.02)
 
 
 def test_it_goes_on_answering_until_balancers_know(tmp_path: Path) -> None:

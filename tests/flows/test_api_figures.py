@@ -23,19 +23,13 @@ from core.db import Database
 from core.errors import DatabaseUnavailable
 from retention.tables import erasures
 from tests.composition import Made, build_service, running_server
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from vault.access_tables import accounts
 from vault.account_view import ADMINS
 from vault.errors import ObjectMissing, StoreUnavailable
 from vault.tables import attempts, recordings
 
-POLICY = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 QUERIES = {
     name: getattr(figures, name)
     for name in ("_ERASURES", "_ATTEMPTS", "_SWEPT", "_TO_DELETE", "_LISTENS", "ADMINS")

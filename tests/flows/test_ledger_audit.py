@@ -19,6 +19,7 @@ from core.db import Database
 from core.errors import InvalidRequest
 from tests.composition import Made, build_service, running_server
 from tests.fakes.ledger_kit import LedgerKit, make_kit, new_id
+from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from vault.access import Actor
 from vault.cursor import Cursors
@@ -189,15 +190,6 @@ def test_harmless_cells_stay_as_they_are() -> None:
     line = json_line({"reason": "=1+1\n", "x": None})
     assert json.loads(line) == {"reason": "=1+1\n", "x": None}
     assert line.count("\n") == 1
-
-
-POLICY = {
-    "retention": "P6M",
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import sqlalchemy as sa
 
 from core.db import Database
 from tests.fakes.listening_desk import BODY, Desk, open_desk, play
+from tests.fakes.waiting import eventually
 from vault.errors import TicketEnded
 from vault.open_audio import OpenAudio
 from vault.stream_turns import STALE_MS, StreamTurns
@@ -47,13 +46,6 @@ def budget(desk: Desk, byte_count: int) -> None:
     desk.change(listens, byte_budget=byte_count)
 
 
-def eventually(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
-
-
 def look(audio: OpenAudio) -> None:
     """Do what a stream does each second."""
     audio.upkeep()
@@ -84,7 +76,7 @@ def test_a_third_request_elsewhere_ends_the_oldest_one(desk: Desk, other: Desk) 
     look(third)
     for one in (first, second, third):
         one.close()
-    eventually(lambda: stored(desk, listen)[0] == [])
+    eventually(lambda: stored(desk, listen)[0] == [], "no turn is taken")
 
 
 def test_a_request_that_has_ended_does_not_count(desk: Desk, other: Desk) -> None:
@@ -92,7 +84,7 @@ def test_a_request_that_has_ended_does_not_count(desk: Desk, other: Desk) -> Non
     first = desk.open(listen)
     for _ in range(4):  # a player that seeks
         other.open(listen).close()
-        eventually(lambda: len(stored(desk, listen)[0]) == 1)
+        eventually(lambda: len(stored(desk, listen)[0]) == 1, "one turn is taken")
     look(first)
     first.close()
 
@@ -107,7 +99,7 @@ def test_the_byte_budget_holds_over_both(desk: Desk, other: Desk) -> None:
         one.close()
     assert heard == len(BODY)
     assert cut <= 100_000
-    eventually(lambda: stored(desk, listen) == ([], heard + cut))
+    eventually(lambda: stored(desk, listen) == ([], heard + cut), "all is counted")
     with pytest.raises(TicketEnded):
         desk.open(listen).next_batch()
 
@@ -120,7 +112,7 @@ def test_what_was_not_sent_is_given_back(desk: Desk, other: Desk) -> None:
         with pytest.raises(TicketEnded):
             other.open(listen)  # all of it is spoken for
         audio.close()
-        eventually(lambda: stored(desk, listen)[0] == [])
+        eventually(lambda: stored(desk, listen)[0] == [], "no turn is taken")
     assert desk.hear(listen, 0, len(BODY) - 2) == BODY[:-1]
 
 
@@ -133,7 +125,7 @@ def test_what_a_dead_process_had_taken_counts_as_sent(desk: Desk, other: Desk) -
     ]
     desk.change(listens, running=past)
     other.open(listen).close()
-    eventually(lambda: stored(desk, listen)[0] == [])
+    eventually(lambda: stored(desk, listen)[0] == [], "no turn is taken")
     assert stored(desk, listen)[1] == len(BODY)
     with pytest.raises(TicketEnded):
         look(audio)  # it was not dead, but has lost its place
@@ -150,7 +142,7 @@ def test_a_share_grows_as_it_is_used(desk: Desk, monkeypatch: pytest.MonkeyPatch
             look(audio)
     audio.close()
     assert heard == BODY
-    eventually(lambda: stored(desk, listen) == ([], len(BODY)))
+    eventually(lambda: stored(desk, listen) == ([], len(BODY)), "all is counted")
 
 
 def test_control_two_processes_that_do_not_talk_overrun_the_cap(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.fakes.policy import POLICY
 from tests.fakes.stranger import Stranger
 from tests.services.servers import MissingError, Servers
 from tests.soak.calls import MIB, Allowance
@@ -42,12 +43,6 @@ STORE_BYTES: Final = 900 * MIB
 STORE_BYTES_A_MINUTE: Final = 60 * MIB
 SAY_EVERY_S: Final = 30.0
 SHOWN: Final = 40
-POLICY: Final = {
-    "legal_basis": "legitimate-interests",
-    "balancing_text": "Six months let one quarter be compared with the one before it.",
-    "listen_purposes": ["quality-control"],
-    "countries": ["FR"],
-}
 
 
 @dataclass

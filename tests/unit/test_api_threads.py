@@ -14,16 +14,8 @@ from api.errors import NotReady
 from api.metrics import Metrics
 from api.readiness import Readiness, room_for
 from api.threads import Threads, Watched, every
+from tests.fakes.waiting import eventually
 from vault.errors import StoreUnavailable
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(500):
-        if holds():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("it did not come true")
 
 
 def test_a_thread_runs_at_once_and_again_and_ends() -> None:
@@ -70,7 +62,7 @@ def test_a_thread_that_died_altogether_is_seen(monkeypatch: pytest.MonkeyPatch) 
 
     watched = Watched("work", work, Metrics())
     watched.start()
-    eventually(lambda: watched.failing)
+    eventually(lambda: watched.failing, "the thread is seen to have ended")
     assert Threads([watched]).failing() == ["work"]
 
 
