@@ -26,12 +26,13 @@ import boto3
 import sqlalchemy as sa
 from botocore.config import Config
 
+from tests.fakes.balancer import AS_IT_IS, balancing
 from tests.fakes.fleet import ROOT, SERVE, Replica
 from tests.fakes.loopback_issuer import ACR, LoopbackIssuer, loopback_issuer
 from tests.fakes.tokens import AUDIENCE
 from tests.services.faultproxy import FaultProxy
 from tests.services.servers import S3Server, Servers, free_port, require
-from tests.soak.ground import as_superuser, nginx, ordinary_database
+from tests.soak.ground import as_superuser, ordinary_database
 from tests.soak.load import SLUG
 
 REPLICAS: Final = 3
@@ -195,7 +196,8 @@ def running(servers: Servers, module: str = SERVE) -> Iterator[Rig]:
         for one in rig.posts:
             one.replica.start()
         wires = [one.wire.port for one in rig.posts]
-        ends.enter_context(nginx(program, folder / "nginx", port=rig.port, behind=wires))
+        front = balancing(program, folder / "nginx", wires, AS_IT_IS, port=rig.port)
+        ends.enter_context(front)
         rig.await_ready(rig.posts)
         rig.started_mib = [one.rss_mib for one in rig.posts]
         yield rig
