@@ -24,7 +24,8 @@ from tests.fakes.walled import ordinary_database
 
 GRACE_S: Final = 60  # ended by a second signal once the balancer knows
 LEARNS_LATE_S: Final = 0.7  # how long a balancer goes on sending to what was told to stop
-ON_ITS_WAY_S: Final = 1.5  # what it had taken before it knew
+# what it had taken before it knew: production's time of grace, since nginx does not tell
+ON_ITS_WAY_S: Final = 5.0
 LONG_MIB: Final = 20  # more than every buffer between a replica and an ear
 WAIT_S: Final = 120.0
 STREAM_S: Final = 15.0
