@@ -135,13 +135,14 @@ class AudioResponse(Response):
         """
         left_s = STALLED_S
         while left_s > 0:
+            if self._audio.look_is_old:  # also when this process stood still meanwhile
+                await to_thread.run_sync(self._audio.upkeep)
             wait_s = min(LOOK_UP_S, left_s)
             try:
                 async with asyncio.timeout(wait_s):  # wait_for would make a task of every batch
                     return await send(message)
             except TimeoutError:
                 left_s -= wait_s
-                await to_thread.run_sync(self._audio.upkeep)
         raise TimeoutError
 
 

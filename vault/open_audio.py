@@ -224,10 +224,12 @@ class OpenAudio:
     @property
     def upkeep_due(self) -> bool:
         """Tell whether ``upkeep`` must run before the next batch."""
-        elapsed_s = self._player.clock.boottime_s() - self._checked_s
-        return (
-            elapsed_s >= RECHECK_S or self._unchecked_bytes >= RECHECK_BYTES or self._share_is_short
-        )
+        return self.look_is_old or self._unchecked_bytes >= RECHECK_BYTES or self._share_is_short
+
+    @property
+    def look_is_old(self) -> bool:
+        """Tell whether ``upkeep`` last began a second ago or more."""
+        return self._player.clock.boottime_s() - self._checked_s >= RECHECK_S
 
     def upkeep(self) -> None:
         """Save counters that are due, renew the lease, and check that the stream may go on.
