@@ -206,6 +206,9 @@ def serving(replicas: Sequence[Replica], issuer: LoopbackIssuer) -> Iterator[Non
     try:
         for one in replicas:
             one.start()
+            if one.environ.get("OUBLIETTE_KEYS_URI", "").startswith("pkcs11:"):
+                # SoftHSM may show no token to a process that begins while another one logs in
+                one.await_ready()
         for one in replicas:
             one.await_ready()
         open_campaign(replicas[0], issuer)
