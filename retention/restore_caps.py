@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,11 +17,11 @@ from sqlalchemy.engine import RowMapping
 
 from core.db import Database
 from retention.restore_ledger import facts_of
+from retention.restore_replay import PAGE_ROWS, decisions
 from vault.access_tables import grants
 from vault.ledger.append import Ledger
 from vault.tables import ledger_entries
 
-PAGE_ROWS: Final = 500
 CLOCKS_APART: Final = timedelta(days=1)  # of the database and of the ledger, with much to spare
 HEARD: Final = ("listen-granted", "export", "download")
 
@@ -49,26 +50,15 @@ def recount(database: Database, ledger: Ledger) -> int:
 
 def _heard(database: Database, ledger: Ledger, grant: RowMapping) -> Iterator[Any]:
     """Yield the facts of what the grant's account was granted since it was given."""
-    last = -1
-    while True:
-        query = (
-            sa.select(ledger_entries.c.id, ledger_entries.c.seq)
-            .where(
-                ledger_entries.c.type.in_(HEARD),
-                ledger_entries.c.controller_id == grant["controller_id"],
-                ledger_entries.c.actor_id == grant["actor_id"],
-                ledger_entries.c.happened_at >= grant["given_at"] - CLOCKS_APART,
-                ledger_entries.c.seq > last,
-            )
-            .order_by(ledger_entries.c.seq)
-            .limit(PAGE_ROWS)
-        )
-        with database.read() as connection:
-            rows = connection.execute(query).all()
-        if not rows:
-            return
-        last = rows[-1].seq
-        yield from facts_of(ledger, [row.id for row in rows])
+    rows = decisions(
+        database,
+        HEARD,
+        ledger_entries.c.controller_id == grant["controller_id"],
+        ledger_entries.c.actor_id == grant["actor_id"],
+        ledger_entries.c.happened_at >= grant["given_at"] - CLOCKS_APART,
+    )
+    while page := list(islice(rows, PAGE_ROWS)):
+        yield from facts_of(ledger, [row.id for row in page])
 
 
 def _counted(grant_id: str, facts: Any) -> int:

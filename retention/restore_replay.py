@@ -92,13 +92,15 @@ class Replay:
         )
 
 
-def decisions(database: Database, types: Sequence[str]) -> Iterator[Any]:
-    """Yield the ledger's rows of some types in its order, a page at a time."""
+def decisions(
+    database: Database, types: Sequence[str], *also: sa.ColumnElement[bool]
+) -> Iterator[Any]:
+    """Yield the ledger's rows of some types in its order, a page at a time; ``also`` narrows."""
     last = -1
     while True:
         query = (
             sa.select(ledger_entries)
-            .where(ledger_entries.c.type.in_(types), ledger_entries.c.seq > last)
+            .where(ledger_entries.c.type.in_(types), ledger_entries.c.seq > last, *also)
             .order_by(ledger_entries.c.seq)
             .limit(PAGE_ROWS)
         )
