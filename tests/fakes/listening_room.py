@@ -89,3 +89,20 @@ def _deposit(room: Room) -> str:
     assert stored.status_code == 201, stored.text
     recording_id: str = stored.json()["id"]
     return recording_id
+
+
+def begin_erasure(room: Room, recording_id: str) -> str:
+    """Plan and execute the erasure of one recording as its officer; returns the plan's id."""
+    headers = {"Content-Type": "application/json"}
+    with room.client("dpo") as officer:
+        asked = {
+            "target": {"kind": "recording", "recording_id": recording_id},
+            "legal_ground": "objection",
+            "reason": "Objection received by letter this morning",
+        }
+        plan = officer.post("/v1/erasures", content=json.dumps(asked), headers=headers).json()
+        digest = json.dumps({"plan_digest": plan["plan_digest"]})
+        path = f"/v1/erasures/{plan['id']}/execution"
+        done = officer.post(path, content=digest, headers=headers)
+        assert done.status_code == 202, done.text
+        return str(plan["id"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -22,14 +21,13 @@ import pytest
 from api.observability import LineLogger, configure_lines, log
 from tests.conftest import need
 from tests.fakes.fleet import command
-from tests.fakes.listening_room import CAMPAIGN, REASON, Room, open_room, wav
+from tests.fakes.listening_room import CAMPAIGN, REASON, Room, begin_erasure, open_room, wav
 from tests.fakes.waiting import eventually
 from tests.services.servers import MissingError
 
 CALL: Final = wav(2)
 SIZE: Final = "24m"
 PATIENCE_S: Final = 90.0
-JSON: Final = {"Content-Type": "application/json"}
 
 
 @contextmanager
@@ -97,20 +95,6 @@ def hear(room: Room, recording_id: str, who: str) -> httpx2.Response:
         return person.get(granted.json()["audio_url"].removeprefix(room.url))
 
 
-def erase(room: Room, recording_id: str) -> str:
-    with room.client("dpo") as officer:
-        asked = {
-            "target": {"kind": "recording", "recording_id": recording_id},
-            "legal_ground": "objection",
-            "reason": "Objection received by letter this morning",
-        }
-        plan = officer.post("/v1/erasures", content=json.dumps(asked), headers=JSON).json()
-        digest = json.dumps({"plan_digest": plan["plan_digest"]})
-        path = f"/v1/erasures/{plan['id']}/execution"
-        assert officer.post(path, content=digest, headers=JSON).status_code == 202
-        return str(plan["id"])
-
-
 def state(room: Room, erasure_id: str) -> str:
     with room.client("dpo") as officer:
         return str(officer.get(f"/v1/erasures/{erasure_id}").json()["state"])
@@ -146,7 +130,7 @@ def test_a_full_disk_refuses_and_room_heals(disk: Path, tmp_path: Path, part: st
         victim = deposit(room, "victim").json()["id"]
         with full(disk):
             if part == "blobs":  # needed by an erasure alone, which waits in plain sight
-                erasure = erase(room, victim)
+                erasure = begin_erasure(room, victim)
                 eventually(lambda: state(room, erasure) == "waiting-key-provider", "it waits")
                 assert hear(room, victim, "quentin-0").status_code == 410
             elif part == "ledger":  # its queue is in the database, and closes when it is old

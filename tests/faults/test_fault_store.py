@@ -6,7 +6,6 @@ does to a real one is tried in ``test_vault_store_s3.py`` and in ``tests/soak``.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from anyio import CapacityLimiter
 from botocore.config import Config
 
 from api import lanes, readiness
-from tests.fakes.listening_room import CAMPAIGN, REASON, Room, open_room, wav
+from tests.fakes.listening_room import CAMPAIGN, REASON, Room, begin_erasure, open_room, wav
 from tests.fakes.lying_s3 import PUT_LIES, LyingS3, lying_s3
 from tests.fakes.waiting import eventually
 from vault.stores import s3
@@ -337,18 +336,6 @@ def not_ready(house: House, check: str) -> None:
 
 
 def erase(house: House, recording_id: str) -> None:
+    plan = begin_erasure(house.room, recording_id)
     with house.room.client("dpo") as officer:
-        asked = {
-            "target": {"kind": "recording", "recording_id": recording_id},
-            "legal_ground": "objection",
-            "reason": "Objection received by letter this morning",
-        }
-        plan = officer.post("/v1/erasures", content=json.dumps(asked), headers=JSON).json()
-        digest = json.dumps({"plan_digest": plan["plan_digest"]})
-        path = f"/v1/erasures/{plan['id']}"
-        done = officer.post(f"{path}/execution", content=digest, headers=JSON)
-        assert done.status_code == 202, done.text
-        eventually(lambda: officer.get(path).json()["state"] == "done", "erased")
-
-
-JSON: Final = {"Content-Type": "application/json"}
+        eventually(lambda: officer.get(f"/v1/erasures/{plan}").json()["state"] == "done", "erased")
