@@ -118,6 +118,10 @@ class ListenAccounts:
         Raises:
             LedgerUnavailable: a further entry is due and cannot be written; counted again later.
         """
+        with self.streams.saving(listen_id):
+            return self._save(listen_id)
+
+    def _save(self, listen_id: str) -> TicketRow | None:
         taken = self.streams.take(listen_id, self.clock.boottime_s())
         try:
             if taken.byte_count and self._is_closed(listen_id):

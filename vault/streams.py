@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,6 +58,8 @@ class Streams:
         """Start with none."""
         self._lock = threading.Lock()
         self._tickets: dict[str, LiveTicket] = {}
+        self._saving: set[str] = set()
+        self._saved = threading.Condition(self._lock)
 
     def begin(self, listen_id: str, *, byte_budget: int, bytes_saved: int, now_s: float) -> Stream:
         """Add a request; cuts the oldest one when two already run."""
@@ -83,6 +87,23 @@ class Streams:
     def due(self, stream: Stream, now_s: float) -> bool:
         """Tell whether this ticket's counters want saving."""
         return now_s - stream.ticket.saved_s >= SAVE_EVERY_S
+
+    @contextmanager
+    def saving(self, listen_id: str) -> Iterator[None]:
+        """Hold one ticket's account while it is saved; waits for a save of it that runs already.
+
+        What that one has taken is in no row yet: who closed the ticket meanwhile would tell less
+        than was delivered.
+        """
+        with self._saved:
+            self._saved.wait_for(lambda: listen_id not in self._saving)
+            self._saving.add(listen_id)
+        try:
+            yield
+        finally:
+            with self._saved:
+                self._saving.discard(listen_id)
+                self._saved.notify_all()
 
     def take(self, listen_id: str, now_s: float) -> Delivered:
         """Hand over what was delivered since the last save; ``give_back`` when saving fails."""
@@ -146,6 +167,7 @@ class Streams:
             return sum(len(live.streams) for live in self._tickets.values())
 
     def unsaved(self) -> list[str]:
-        """Return the tickets that have something to save."""
+        """Return the tickets that have something to save, or are being saved."""
         with self._lock:
-            return [one for one, live in self._tickets.items() if live.bytes_unsaved]
+            waiting = {one for one, live in self._tickets.items() if live.bytes_unsaved}
+            return sorted(waiting | self._saving)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +31,7 @@ from vault.ledger.append import AppendedEntry, Ledger
 from vault.ledger.entry import Event
 from vault.listen_history import ListenHistory
 from vault.open_audio import OpenAudio
-from vault.streams import Streams
+from vault.streams import Delivered, Streams
 from vault.tables import ledger_entries, listens, recordings
 from vault.ticket import GrantedListen
 
@@ -331,6 +333,39 @@ def test_a_listen_ended_at_another_replica_is_accounted_for_to_its_last_byte(des
     assert (amended["bytes"], amended["ranges"]) == (327_680, [[0, 327_679]])
     assert desk.accounts.close_ended() == 0
     assert len(desk.vault.events("listen-closed")) == 2
+
+
+class HesitantStreams(Streams):
+    """Stands still, the first time, between taking an account and saving it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.go_on = threading.Event(), threading.Event()
+
+    def take(self, listen_id: str, now_s: float) -> Delivered:
+        taken = super().take(listen_id, now_s)
+        if not self.taken.is_set():
+            self.taken.set()
+            assert self.go_on.wait(30)
+        return taken
+
+
+def test_a_listen_is_closed_with_what_is_being_saved(desk: Desk) -> None:
+    streams = HesitantStreams()
+    here = replace(desk, streams=streams)
+    listen = here.grant()
+    audio = here.open(listen)
+    audio.delivered(len(audio.next_batch()))
+    with ThreadPoolExecutor(2) as threads:
+        audio.close()
+        threads.submit(here.accounts.save, listen.id)
+        assert streams.taken.wait(30)
+        ended = threads.submit(here.accounts.end, here.manager, listen.id)
+        with pytest.raises(TimeoutError):
+            ended.result(0.3)
+        streams.go_on.set()
+        ended.result(30)
+    assert [one["facts"]["bytes"] for one in desk.vault.events("listen-closed")] == [65_536]
 
 
 def test_a_stranger_cannot_end_a_listen(desk: Desk) -> None:
