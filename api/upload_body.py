@@ -110,12 +110,12 @@ class UploadBody:
         self.received_bytes += len(piece)
         return piece
 
-    async def drain(self) -> None:
+    async def drain(self, seconds: float = DRAIN_S) -> None:
         """Take what is still coming, within bounds, so that an early answer reaches its sender."""
         most = self.received_bytes + DRAIN_BYTES_MAX
         self._refusal = None
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(seconds):
                 while self.received_bytes < most and await self.next() is not None:
                     pass
         except (TimeoutError, UploadTooSlow, ClientDisconnect):

@@ -6,7 +6,8 @@ in a thread. Nothing here keeps a body, and no form parser that spools is used.
 
 A sender may show a token of the issuer, a deposit key, or (``?token=``) an upload address. 201 and
 200 mean durable. An early refusal first takes in, within bounds, what is still being sent: a sender
-that writes and never reads would otherwise see a reset connection instead of the reason.
+that writes and never reads would otherwise see a reset connection instead of the reason. Whatever
+comes after the answer is still read for a moment (``api.lingering``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from api.content_digest import BodyDigest
 from api.deposit_request import Sender, form_request, raw_request
 from api.envelope import note_problem
 from api.limits import LIMITS
+from api.lingering import LingeringAnswer
 from api.multipart import AudioBegins, AudioForm, AudioPiece, FormEvent
 from api.problems import problem_response
 from api.service import Service
@@ -158,9 +160,9 @@ async def _refused(request: Request, body: UploadBody, error: OublietteError) ->
     unsent = waits and not body.received_bytes
     if not body.complete and not unsent and not isinstance(error, UploadTooSlow):
         await body.drain()
-    if not body.complete:
+    if unsent:
         response.headers["Connection"] = "close"
-    return response
+    return response if body.complete or unsent else LingeringAnswer(response, body)
 
 
 def _sender(request: Request) -> Sender:

@@ -10,6 +10,7 @@ import hashlib
 
 import pytest
 
+from api import lingering
 from tests.fakes.deposit_server import (
     MAX_BYTES,
     SAID,
@@ -138,6 +139,25 @@ def test_an_endless_chunked_body_is_cut_at_the_limit(pbx: Platform) -> None:
 def test_the_refusal_of_a_large_body_reaches_a_sender_that_writes_first(pbx: Platform) -> None:
     answer = pbx.put("large-2", bytes(MAX_BYTES + 300_000), Content_Type="audio/PCMA")
     refused(answer, 413, "recording-too-large")
+
+
+@pytest.mark.usefixtures("kept_nothing")
+def test_a_refusal_is_not_overtaken_by_a_reset(
+    pbx: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "LINGER_S", 20.0)
+    with pbx.connect() as wire:
+        path = "/v1/campaigns/no-such/recordings/refused-1"
+        wire.sendall(pbx.head("PUT", path, "Content-Length: 100000") + bytes(1_000))
+        answer = read_answer(wire)
+        assert answer.headers["connection"] == "close"
+        wire.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # the end would come here, and a reset after it
+            wire.recv(1)
+        wire.settimeout(20)
+        wire.sendall(bytes(99_000))
+        assert wire.recv(1) == b""
+    assert answer.status == 404
 
 
 def test_one_byte_at_a_time_is_cut_off(pbx: Platform, server: DepositServer) -> None:
