@@ -28,6 +28,7 @@ from api.service import Service
 from api.settings import Settings, load_settings
 from api.wiring import assemble, embedded_issuer, open_ports
 from core.ports import Clock
+from tests.services.servers import free_port
 from vault.access import Actor
 
 configure_lines(io.StringIO())  # a test that wants to read lines gives its own stream
@@ -144,11 +145,3 @@ def running_server(service: Service) -> Iterator[str]:
         server.stop()
         thread.join()
         listener.close()
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

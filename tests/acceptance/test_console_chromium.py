@@ -13,12 +13,11 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from tests.composition import free_port
 from tests.fakes.chromium import Browser, open_browser
 from tests.fakes.console_room import CAMPAIGN, ConsoleRoom, open_console_room
 from tests.fakes.visitor import Visitor
 from tests.fakes.wire_watch import Wire, watched_wire
-from tests.services.servers import Servers
+from tests.services.servers import Servers, free_port
 
 pytestmark = [pytest.mark.needs_oidc, pytest.mark.needs_browser]
 STOPS_WITHIN_S: Final = 2.0

@@ -21,7 +21,8 @@ from api.doctor_remedies import REMEDIES
 from api.finding import Finding
 from core.db import Database
 from retention.tables import set_aside_objects
-from tests.composition import build_service, free_port, make_settings, running_server
+from tests.composition import build_service, make_settings, running_server
+from tests.services.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 5.0  # a refusal waits 2 s for the rest of a body

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.composition import free_port
+from tests.services.servers import free_port
 
 SNIPPET: Final = Path(__file__).parents[2] / "deploy" / "nginx-oubliette.conf"
 WAIT_S: Final = 30.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx2
 
-from tests.composition import free_port
+from tests.services.servers import free_port
 
 WAIT_S: Final = 20.0
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"

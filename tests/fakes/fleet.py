@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.composition import free_port
 from tests.fakes.loopback_issuer import ACR, LoopbackIssuer
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from tests.fakes.tokens import AUDIENCE
+from tests.services.servers import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 SERVE: Final = "api.cli"

@@ -17,12 +17,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
 _RGW_PORTS: Final = 42  # the gateway, the monitor and what the object store daemon listens on
+_PORTS_HELD: Final = 256
+_HELD: Final[deque[socket.socket]] = deque(maxlen=_PORTS_HELD)  # what falls out is closed
+_CLAIMS_MAX: Final = 256
+_claimed: Final = deque[int]()
 
 
 class MissingError(Exception):
@@ -196,28 +201,51 @@ def wheel_programs(package: str, program: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """Return a free port of the loopback interface; nobody else is given it for a long while."""
+    return free_block(1)
 
 
 def free_block(count: int) -> int:
-    """Return the first of ``count`` free ports in a row, below the ephemeral ones."""
+    """Return the first of ``count`` free ports in a row, below the ephemeral ones.
+
+    Whoever asks binds them much later, and again after a kill. So each is claimed, among all
+    processes of this machine, until this one ends or has asked for many more.
+    """
     source = random.SystemRandom()
     for _ in range(200):
         base = source.randrange(11_000, 31_000 - count)
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(base, base + count):
-                    one = stack.enter_context(socket.socket())
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        block = range(base, base + count)
+        with contextlib.ExitStack() as given_up, contextlib.suppress(OSError):
+            claims = [_claim(given_up, port) for port in block]
+            _check_free(block)
+            given_up.pop_all()
+            _claimed.extend(claims)
+            while len(_claimed) > _CLAIMS_MAX:
+                os.close(_claimed.popleft())
             return base
     raise MissingError(f"{count} free ports in a row")
+
+
+def _claim(given_up: contextlib.ExitStack, port: int) -> int:
+    """Take a name that one process can have; returns the descriptor that holds it.
+
+    Raises:
+        OSError: another one has it.
+    """
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(f"\0oubliette-test-port-{port}")
+        claim = one.detach()
+    given_up.callback(os.close, claim)
+    return claim
+
+
+def _check_free(block: range) -> None:
+    """Raise ``OSError`` when somebody listens on one of some ports."""
+    with contextlib.ExitStack() as stack:
+        for port in block:
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", port))
 
 
 def make_certificate(folder: Path) -> Path:
