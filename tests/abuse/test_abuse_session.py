@@ -125,7 +125,7 @@ def test_a_refresh_asks_the_issuer_once_for_many_requests(
     cookie = {"Cookie": f"{SESSION}={visitor.jar[SESSION]}"}
 
     def ask(_: int) -> int:
-        return httpx2.get(f"{room.url}/v1/recordings", headers=cookie, timeout=20).status_code
+        return httpx2.get(f"{room.url}/v1/recordings", headers=cookie, timeout=60).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {200}

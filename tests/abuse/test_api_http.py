@@ -32,12 +32,12 @@ class Running:
 
     @property
     def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.address, timeout=10)
+        return httpx2.Client(base_url=self.address, timeout=60)
 
     def raw(self, *pieces: bytes, read: bool = True) -> bytes:
-        """Send bytes as they are; return everything until the server closes or goes quiet."""
+        """Send bytes as they are; return everything until the server closes."""
         host, _, port = self.address.removeprefix("http://").rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=3) as wire:
+        with socket.create_connection((host, int(port)), timeout=60) as wire:
             try:
                 for piece in pieces:
                     wire.sendall(piece)
@@ -337,9 +337,10 @@ def test_a_fault_leaks_nothing_to_the_caller_or_the_log(running: Running) -> Non
     assert set(answer.json()) == {"type", "title", "status", "code"}
     logged = [json.loads(line) for line in running.lines.getvalue().splitlines()]
     faults = [line for line in logged if line["event"] == "fault"]
-    assert faults[-1]["request_id"] == answer.headers["x-request-id"]
-    assert faults[-1]["error_type"] == "RuntimeError"
-    assert any("test_api_http" in place for place in faults[-1]["places"])
+    # a caller of another test, who left, may be noticed at any moment
+    [fault] = [one for one in faults if one["request_id"] == answer.headers["x-request-id"]]
+    assert fault["error_type"] == "RuntimeError"
+    assert any("test_api_http" in place for place in fault["places"])
     assert SECRET not in answer.text + running.lines.getvalue()
 
 
@@ -391,7 +392,7 @@ def test_production_mode_shows_no_documents(tmp_path: Path) -> None:
     hidden = dataclasses.replace(
         made.service, settings=dataclasses.replace(made.settings, mode="production")
     )
-    with running_server(hidden) as address, httpx2.Client(base_url=address) as client:
+    with running_server(hidden) as address, httpx2.Client(base_url=address, timeout=60) as client:
         assert client.get("/docs").status_code == 404
         assert client.get("/openapi.json").status_code == 404
         assert client.get("/healthz").status_code == 200
