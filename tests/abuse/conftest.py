@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from api import lingering
 from tests.fakes.deposit_server import DepositServer, deposit_server, nothing_kept
 from tests.fakes.deposits_client import Platform
 from tests.fakes.false_provider import FalseRoom, open_false_room
@@ -34,6 +35,12 @@ def visitor(room: FalseRoom) -> Iterator[Visitor]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DepositServer]:
     with deposit_server(tmp_path_factory.mktemp("deposits")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def patient_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an early refusal wait for a sender that a busy machine keeps from sending."""
+    monkeypatch.setattr(lingering, "LINGER_S", 60.0)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.fakes.deposit_server import (
     MAX_BYTES,
     SAID,
     DepositServer,
+    deposit_server,
     nothing_kept,
     refused,
     until,
@@ -59,7 +61,7 @@ def test_probing_for_a_recording_tells_nothing_before_the_whole_was_sent(pbx: Pl
         wire.settimeout(0.3)
         with pytest.raises(TimeoutError):
             wire.recv(1)
-        wire.settimeout(20)
+        wire.settimeout(60)
         wire.sendall(wrong[-1:])
         refused(read_answer(wire), 409, "duplicate-deposit")
 
@@ -145,7 +147,7 @@ def test_the_refusal_of_a_large_body_reaches_a_sender_that_writes_first(pbx: Pla
 def test_a_refusal_is_not_overtaken_by_a_reset(
     pbx: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lingering, "LINGER_S", 20.0)
+    monkeypatch.setattr(lingering, "LINGER_S", 60.0)
     with pbx.connect() as wire:
         path = "/v1/campaigns/no-such/recordings/refused-1"
         wire.sendall(pbx.head("PUT", path, "Content-Length: 100000") + bytes(1_000))
@@ -154,19 +156,20 @@ def test_a_refusal_is_not_overtaken_by_a_reset(
         wire.settimeout(0.2)
         with pytest.raises(TimeoutError):  # the end would come here, and a reset after it
             wire.recv(1)
-        wire.settimeout(20)
+        wire.settimeout(60)
         wire.sendall(bytes(99_000))
         assert wire.recv(1) == b""
     assert answer.status == 404
 
 
-def test_one_byte_at_a_time_is_cut_off(pbx: Platform, server: DepositServer) -> None:
-    with nothing_kept(server), pbx.connect() as wire:
-        path = "/v1/campaigns/winter-sale/recordings/slow-1"
-        wire.sendall(pbx.head("PUT", path, "Content-Length: 100000") + call()[:1_000])
-        answer = read_answer(wire)
-    refused(answer, 408, "upload-too-slow")
-    assert server.open_attempts() == 0
+def test_one_byte_at_a_time_is_cut_off(tmp_path: Path) -> None:
+    with deposit_server(tmp_path, UPLOAD_IDLE_S="1") as hasty:
+        with nothing_kept(hasty), hasty.pbx.connect() as wire:
+            path = "/v1/campaigns/winter-sale/recordings/slow-1"
+            wire.sendall(hasty.pbx.head("PUT", path, "Content-Length: 100000") + call()[:1_000])
+            answer = read_answer(wire)
+        refused(answer, 408, "upload-too-slow")
+        assert hasty.open_attempts() == 0
 
 
 # --- bodies that are not what they say ---

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from retention.policy import PolicyRequest
 from tests.composition import Made, build_service, running_server
 from tests.fakes.deposits_client import Answer, Platform
+from tests.fakes.waiting import eventually
 from vault.tables import attempts, ledger_entries, recordings
 
 MAX_BYTES: Final = 1_048_576
@@ -76,7 +76,6 @@ def deposit_server(folder: Path, **settings: str) -> Iterator[DepositServer]:
     """Run a server on a fresh vault; small limits, so that they are soon met."""
     small = {
         "RECORDING_MAX_BYTES": str(MAX_BYTES),
-        "UPLOAD_IDLE_S": "1",
         "UPLOADS_MAX": str(UPLOADS_MAX),
     }
     made = build_service(folder, settings={**small, **settings})
@@ -98,12 +97,9 @@ def nothing_kept(server: DepositServer) -> Iterator[None]:
     until(lambda: server.made.service.upload_slots.taken == 0)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, polling; fails when it does not come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
+    eventually(condition, "what was waited for")
 
 
 def refused(answer: Answer, status: int, code: str) -> None:

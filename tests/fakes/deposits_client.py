@@ -50,7 +50,7 @@ class Platform:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         chunked = body is not None and not isinstance(body, bytes)
         where = urlsplit(self.address)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=20)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
         try:
             connection.request(
                 method, path, body, {**self.credentials, **named}, encode_chunked=chunked
@@ -87,7 +87,7 @@ class Platform:
     def connect(self) -> socket.socket:
         """Return a bare connection for what no client library would send."""
         where = urlsplit(self.address)
-        return socket.create_connection((where.hostname, where.port), timeout=20)
+        return socket.create_connection((where.hostname, where.port), timeout=60)
 
     def head(self, method: str, path: str, *lines: str) -> bytes:
         """Return a request's head as bytes."""
