@@ -36,9 +36,8 @@ from retention.upkeep import Upkeep
 from tests.fakes.key_faults import Fuse, FusedDatabase, FusedPlace, FusedProvider
 from tests.fakes.object_store import MemoryStore
 from tests.fakes.small_call import small_call
-from tests.fakes.vault_stack import VaultStack
+from tests.fakes.vault_stack import PatientLedger, VaultStack
 from tests.fakes.vault_stack import build as build_stack
-from vault.ledger.append import Ledger
 from vault.ledger.journal import LedgerJournal
 from vault.ledger.progress import Progress
 from vault.ledger.sequence import Sequencer
@@ -312,7 +311,8 @@ def build(
     clock = clock or SystemClock()
     stack = build_stack(database, store or MemoryStore(), root, clock=clock)
     files = MemoryStore()
-    ledger = Ledger(database, stack.keyring, clock, stack.ledger.ledger_controller_id, files=files)
+    ledger_id = stack.ledger.ledger_controller_id
+    ledger = PatientLedger(database, stack.keyring, clock, ledger_id, files=files)
     shredder = replace(stack.shredder, journal=LedgerJournal(ledger))
     assert isinstance(shredder, Shredder)
     signer = NoteSigner.load_or_create(f"local:{root / 'signing'}", ORIGIN)

@@ -23,6 +23,7 @@ from retention.errors import PlanChanged
 from retention.plan import Changes
 from retention.target import Target
 from tests.fakes.retention_vault import NUMBER, REASON, RetentionVault, build, call
+from tests.fakes.vault_stack import PatientLedger
 from vault import store
 from vault.deposit import DepositRequest
 from vault.errors import RecordingErased
@@ -31,7 +32,7 @@ from vault.ledger.entry import Event
 from vault.listen_store import find_ticket
 
 Result = TypeVar("Result")
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @pytest.fixture
@@ -117,16 +118,18 @@ def test_nobody_slips_through_an_erasure_by_person(
     vault: RetentionVault, pool: ThreadPoolExecutor
 ) -> None:
     vault.deposit()
-    stop = threading.Event()
+    going, stop = threading.Event(), threading.Event()
 
     def keep_depositing() -> list[str]:
         made = []
         while not stop.is_set():
             made.append(vault.deposit())
+            going.set()
         return made
 
     depositing: Future[list[str]] = pool.submit(keep_depositing)
     try:
+        assert going.wait(WAIT_S)
         planned = vault.plan(Target.person(NUMBER))
         for _ in range(50):
             try:
@@ -148,7 +151,7 @@ def test_nobody_slips_through_an_erasure_by_person(
 
 
 @dataclass(frozen=True)
-class SlowLedger(Ledger):
+class SlowLedger(PatientLedger):
     """Stops inside the transaction that holds everything else of a hold, or of a grant."""
 
     reached: threading.Event = field(default_factory=threading.Event)
