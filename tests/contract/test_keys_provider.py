@@ -20,6 +20,7 @@ import pytest
 from core.errors import IntegrityFailure, InvalidRequest
 from keys.errors import KeyMissing, KeyUnavailable
 from keys.ports import KeyProvider, KeyTag, ListedKey
+from keys.providers.deadline import TIMEOUT_S
 from keys.providers.registry import open_provider
 from tests.fakes.hsm import PIN, hsm_uri, make_token, pin_file
 from tests.fakes.key_world import new_id
@@ -28,6 +29,7 @@ from tests.fakes.transit_server import TOKEN, fake_transit
 
 Opener = Callable[[], KeyProvider]
 CONTEXT: Final = b"whose and when"
+PATIENT_S: Final = 60.0  # of fakes and tokens on a busy machine; a real one has its ten seconds
 
 
 @contextmanager
@@ -39,6 +41,8 @@ def _local(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
 def _pkcs11(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
     environment = request.getfixturevalue("softhsm")
     labels = request.getfixturevalue("hsm_labels")
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    patch.setattr("keys.providers.pkcs11._BUSY_S", PATIENT_S)
     yield hsm_uri(environment, labels, pin_file(root))
 
 
@@ -94,11 +98,11 @@ class Tidied:
         self._inner.create(key_id, tag)
 
 
-def _tidied(uri: str) -> Iterator[Opener]:
+def _tidied(uri: str, timeout_s: float) -> Iterator[Opener]:
     """Yield how to open a provider that outlives the test; destroy what the test made there."""
     made: list[str] = []
-    yield lambda: Tidied(open_provider(uri), made)
-    provider = open_provider(uri)
+    yield lambda: Tidied(open_provider(uri, timeout_s=timeout_s), made)
+    provider = open_provider(uri, timeout_s=timeout_s)
     for name in {one for one in made if len(one) == 32}:
         with contextlib.suppress(InvalidRequest):
             provider.destroy(name)
@@ -107,13 +111,13 @@ def _tidied(uri: str) -> Iterator[Opener]:
 @pytest.fixture(params=PARAMETERS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     if request.param == "real":
-        yield from _tidied(REAL)
+        yield from _tidied(REAL, TIMEOUT_S)
         return
     with PROVIDERS[request.param](request, tmp_path) as uri:
         if request.param == "pkcs11":
-            yield from _tidied(uri)
+            yield from _tidied(uri, PATIENT_S)
         else:
-            yield lambda: open_provider(uri)
+            yield lambda: open_provider(uri, timeout_s=PATIENT_S)
 
 
 @pytest.fixture

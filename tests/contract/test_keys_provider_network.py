@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -18,14 +19,19 @@ from core.errors import InvalidRequest
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeysError, KeyUnavailable
 from keys.ports import KeyProvider, KeyTag, ListedKey
 from keys.providers import kms
+from keys.providers.aws_kms import KmsCalls
+from keys.providers.deadline import Deadline
 from keys.providers.registry import open_provider
-from tests.fakes.http_service import Door
+from keys.providers.transit_http import TransitHttp
+from tests.fakes.http_service import Asked, Door
 from tests.fakes.key_world import new_id
 from tests.fakes.kms_server import ACCESS_KEY, REGION, Kms, fake_kms
-from tests.fakes.transit_server import TOKEN, Transit, fake_transit
+from tests.fakes.transit_server import MOUNT, TOKEN, Transit, fake_transit, route
+from tests.fakes.waiting import eventually
 
 CONTEXT: Final = b"whose and when"
-TIMEOUT_S: Final = 3.0
+TIMEOUT_S: Final = 60.0  # a call takes seconds on a busy machine
+SILENCE_S: Final = 0.3
 KMS_CALLS: Final = ("CreateKey", "CreateAlias")
 KMS_ENDS: Final = ("DisableKey", "ScheduleKeyDeletion", "DescribeKey", "DeleteAlias")
 TRANSIT_ENDS: Final = ("config", "delete", "list")
@@ -41,16 +47,44 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Kms, Door, KeyProvide
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
     with fake_kms() as (made, door):
+        give_up_where_silent(door, monkeypatch)
         uri = f"aws-kms:{REGION}?endpoint={door.url}&window-days=7"
         yield made, door, open_provider(uri, timeout_s=TIMEOUT_S)
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> Iterator[tuple[Transit, Door, KeyProvider]]:
+def vault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Transit, Door, KeyProvider]]:
     with fake_transit() as (made, door):
+        give_up_where_silent(door, monkeypatch)
         (tmp_path / "token").write_text(TOKEN)
         uri = f"transit:{door.url}/transit?token-file={tmp_path / 'token'}"
         yield made, door, open_provider(uri, timeout_s=TIMEOUT_S)
+
+
+def give_up_where_silent(door: Door, patch: pytest.MonkeyPatch) -> None:
+    """Let a request soon run out of time that nobody will answer; every other one has long."""
+    once, call = KmsCalls.once, TransitHttp.call
+
+    def ask_kms(self: KmsCalls, operation: str, **members: Any) -> dict[str, Any]:
+        is_silent = operation.title().replace("_", "") in door.silent
+        return once(replace(self, timeout_s=SILENCE_S) if is_silent else self, operation, **members)
+
+    def ask_transit(self: TransitHttp, method: str, path: str, *said: Any, **more: Any) -> Any:
+        name, _ = route(Asked(method, f"{MOUNT}{path}", {}, b""))
+        is_silent = name in door.silent
+        asking = replace(self, timeout_s=SILENCE_S) if is_silent else self
+        return call(asking, method, path, *said, **more)
+
+    patch.setattr(KmsCalls, "once", ask_kms)
+    patch.setattr(TransitHttp, "call", ask_transit)
+
+
+def speaks_again(door: Door) -> None:
+    """Go on once the silence was met: the request that met it is never carried out."""
+    eventually(lambda: not door.silent, "the request that nobody answers")
+    door.wake.set()
 
 
 def key_id() -> str:
@@ -80,7 +114,7 @@ def test_kms_creating_that_goes_wrong_leaves_nothing_once_it_is_given_up(
     said_done = quiet(lambda: provider.create(name, tag))
     if said_done:
         assert provider.list_keys(tag.controller_id) == [ListedKey(name, tag)]
-    door.wake.set()
+    speaks_again(door)
     provider.destroy(name)
     assert list(provider.list_keys(tag.controller_id)) == []
     # of two that KMS made of one request, one has no alias: nobody can wrap under it
@@ -134,6 +168,8 @@ def test_kms_a_key_that_pends_deletion_or_is_deleted_is_missing(
     with pytest.raises(KeyMissing):
         provider.unwrap(name, wrapped, CONTEXT)
     account.delete_what_pends()
+    assert isinstance(provider, Deadline)
+    object.__setattr__(provider.inner, "patience_s", SILENCE_S)
     with pytest.raises(KeyUnavailable):  # so new that KMS may not know it everywhere yet
         provider.unwrap(name, wrapped, CONTEXT)
     monkeypatch.setattr(kms, "SETTLED_AFTER_S", -1)
@@ -207,7 +243,7 @@ def test_transit_creating_that_goes_wrong_leaves_nothing_once_it_is_given_up(
     name = key_id()
     if quiet(lambda: provider.create(name, tag)):
         assert provider.list_keys(tag.controller_id) == [ListedKey(name, tag)]
-    door.wake.set()
+    speaks_again(door)
     provider.destroy(name)
     assert engine.keys == {}
 
@@ -223,7 +259,7 @@ def test_transit_destroying_that_goes_wrong_is_done_again(
     getattr(door, fault).append(call)
     if quiet(lambda: provider.destroy(name)):
         assert engine.keys == {}
-    door.wake.set()
+    speaks_again(door)
     provider.destroy(name)
     assert engine.keys == {}
 
@@ -289,7 +325,8 @@ def test_transit_another_mount_is_not_an_empty_one(
     vault: tuple[Transit, Door, KeyProvider], tag: KeyTag, tmp_path: Path
 ) -> None:
     _, door, _ = vault
-    other = open_provider(f"transit:{door.url}/elsewhere?token-file={tmp_path / 'token'}")
+    uri = f"transit:{door.url}/elsewhere?token-file={tmp_path / 'token'}"
+    other = open_provider(uri, timeout_s=TIMEOUT_S)
     with pytest.raises(KeyUnavailable, match="transit-mount-missing"):
         other.list_keys(tag.controller_id)
     with pytest.raises(DestructionUnconfirmed):

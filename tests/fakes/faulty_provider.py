@@ -23,6 +23,7 @@ from keys.ports import KeyProvider, KeyTag, ListedKey
 
 MODES: Final = ("refuse", "hang", "after", "twice", "forget", "blind")
 LASTING: Final = frozenset({"refuse", "hang", "forget", "blind"})
+HANGS_S: Final = 60.0
 
 
 @dataclass
@@ -97,7 +98,7 @@ class FaultyProvider:
             act()
             return act()
         if self.mode == "hang":
-            assert self.healed.wait(60)
+            assert self.healed.wait(HANGS_S)
             return act()
         return act() if self.mode == "blind" and name != "list_keys" else forgotten()
 
