@@ -83,7 +83,7 @@ class GoVerifier:
         assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
 
 
 class ScalesVerifier:
@@ -169,7 +169,7 @@ def compile_go(folder: Path) -> Path:
         cwd=folder,
         env=os.environ | words | {"GOCACHE": str(folder / "cache")},
         check=True,
-        timeout=180,
+        timeout=280,
     )
     return folder / "verify"
 

@@ -41,7 +41,7 @@ def ahead() -> Iterator[type[Rotating]]:
 
 def authenticator(issuer: str) -> Authenticator:
     rules = TokenRules(issuer, "urn:oubliette:api", ("RS256", "ES256"), 3_600)
-    keys = IssuerKeys(issuer, HttpDocuments(), Rotating())
+    keys = IssuerKeys(issuer, HttpDocuments(deadline_s=60.0), Rotating())
     return Gate(keys=keys, rules=rules, clock=Rotating()).authenticator
 
 
@@ -50,6 +50,7 @@ def machine_token(issuer: str) -> str:
         f"{issuer}/token",
         data={"grant_type": "client_credentials", "scope": "vault"},
         auth=("pbx-1", "pbx-1-secret-for-development-only"),
+        timeout=60,
     )
     token: str = answer.raise_for_status().json()["access_token"]
     return token
@@ -70,7 +71,7 @@ def test_a_machine_of_a_real_provider_may_deposit_and_never_listen(
 def test_another_audience_is_refused(oidc_provider: dict[str, str]) -> None:
     issuer = oidc_provider["OIDC_ISSUER"]
     rules = TokenRules(issuer, "urn:another:api", ("ES256",), 3_600)
-    keys = IssuerKeys(issuer, HttpDocuments(), Rotating())
+    keys = IssuerKeys(issuer, HttpDocuments(deadline_s=60.0), Rotating())
     with pytest.raises(Unauthenticated) as caught:
         Gate(keys=keys, rules=rules, clock=Rotating()).authenticator.verify(machine_token(issuer))
     assert caught.value.facts == {"reason": "audience"}
@@ -109,7 +110,9 @@ def test_control_the_fake_clock_is_not_the_providers_time(oidc_provider: dict[st
     issuer = oidc_provider["OIDC_ISSUER"]
     rules = TokenRules(issuer, "urn:oubliette:api", ("ES256",), 3_600)
     gate = Gate(
-        keys=IssuerKeys(issuer, HttpDocuments(), Rotating()), rules=rules, clock=FakeClock()
+        keys=IssuerKeys(issuer, HttpDocuments(deadline_s=60.0), Rotating()),
+        rules=rules,
+        clock=FakeClock(),
     )
     with pytest.raises(Unauthenticated) as caught:
         gate.authenticator.verify(machine_token(issuer))

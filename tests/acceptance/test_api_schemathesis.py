@@ -7,7 +7,6 @@ that should succeed, then generated ones, well-formed and malformed, with every 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +31,7 @@ from retention.tables import set_aside_objects
 from tests.composition import Made, build_service, running_server
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
+from tests.fakes.waiting import eventually
 
 CHECKS = [
     checks.status_code_conformance,
@@ -172,13 +172,14 @@ class Seeds:
         self.known["erasure_id"] = plan["id"]
         digest = plan["plan_digest"]
         self.post("dpo", f"/v1/erasures/{plan['id']}/execution", plan_digest=digest)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            path = f"/v1/erasures/{plan['id']}/certificate"
-            if self.client.get(path, headers=self.made.headers("dpo")).status_code == 200:
-                return
-            time.sleep(0.1)
-        raise AssertionError("no certificate")
+        path = f"/v1/erasures/{plan['id']}/certificate"
+        eventually(
+            lambda: (
+                self.client.get(path, headers=self.made.headers("dpo")).status_code
+                == httpx2.codes.OK
+            ),
+            "a certificate",
+        )
 
 
 @dataclass
@@ -194,7 +195,7 @@ class Run:
 
     def send(self, case: Any, *roles: str, subject: str = "") -> int:
         headers = self.seeds.made.headers(*roles, subject=subject)
-        answer = case.call(base_url=self.address, session=self.session, headers=headers, timeout=20)
+        answer = case.call(base_url=self.address, session=self.session, headers=headers, timeout=60)
         self.sent += 1
         assert answer.status_code != 500, case.as_curl_command()
         case.validate_response(answer, checks=CHECKS)
@@ -315,7 +316,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with (
         running_server(made.service) as address,
         requests.Session() as session,
-        httpx2.Client(base_url=address, timeout=20) as client,
+        httpx2.Client(base_url=address, timeout=60) as client,
     ):
         seeds = Seeds(made, client)
         seeds.plant()

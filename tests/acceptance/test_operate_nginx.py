@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Final
 
 import pytest
 
+from tests.fakes.waiting import eventually
 from tests.services.servers import free_port
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -27,6 +27,9 @@ DEFAULTS: Final = "location / { proxy_pass http://127.0.0.1:8080; proxy_http_ver
 SIZE: Final = 24 * 1024 * 1024
 PIECE: Final = bytes(65_536)
 LAST_CHUNK: Final = b"0\r\n\r\n"
+# what must come has long; what must not come is given a moment, and a slow machine only hides it
+COMES_S: Final = 60.0
+MOMENT_S: Final = 0.7
 
 pytestmark = pytest.mark.needs_nginx
 
@@ -49,7 +52,7 @@ class Upstream:
         """Take one request."""
         connection, _ = self.listener.accept()
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(120)
             head = b""
             while b"\r\n\r\n" not in head:
                 head += connection.recv(65_536)
@@ -96,7 +99,7 @@ class Nginx:
 
     def connect(self) -> socket.socket:
         """Return a connection to it."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
 
 Start = Callable[[str, int], Nginx]
@@ -114,13 +117,13 @@ def start(nginx: str, tmp_path: Path) -> Iterator[Start]:
         running.append(
             subprocess.Popen([nginx, "-p", str(tmp_path), "-c", "nginx.conf", "-e", "first.log"])
         )
-        _await(lambda: _answers(port))
+        eventually(lambda: _answers(port), "an answer of nginx")
         return Nginx(port, tmp_path)
 
     yield begin
     for process in running:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture
@@ -130,14 +133,14 @@ def upstream() -> Iterator[Upstream]:
     one.close()
 
 
-def put_slowly(nginx: Nginx, upstream: Upstream, *, chunked: bool) -> bool:
+def put_slowly(nginx: Nginx, upstream: Upstream, wait_s: float, *, chunked: bool = False) -> bool:
     """Send a body in two halves; tell whether the upstream saw the first before the second."""
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {SIZE}"
     with nginx.connect() as client:
         client.sendall(f"PUT /v1/x HTTP/1.1\r\nHost: calls\r\n{framing}\r\n\r\n".encode())
         half = SIZE // len(PIECE) // 2
         _send(client, half, chunked=chunked)
-        streamed = upstream.began.wait(0.7)
+        streamed = upstream.began.wait(wait_s)
         _send(client, half, chunked=chunked)
         if chunked:
             client.sendall(LAST_CHUNK)
@@ -145,11 +148,11 @@ def put_slowly(nginx: Nginx, upstream: Upstream, *, chunked: bool) -> bool:
     return streamed
 
 
-def get_slowly(nginx: Nginx, upstream: Upstream) -> bool:
+def get_slowly(nginx: Nginx, upstream: Upstream, wait_s: float) -> bool:
     """Ask for a body and read nothing; tell whether the proxy took all of it meanwhile."""
     with nginx.connect() as client:
         client.sendall(b"GET /v1/x HTTP/1.1\r\nHost: calls\r\nConnection: close\r\n\r\n")
-        taken = upstream.ended.wait(0.7)
+        taken = upstream.ended.wait(wait_s)
         received = 0
         while piece := client.recv(1_048_576):
             received += len(piece)
@@ -162,25 +165,25 @@ def test_a_deposit_streams_through_and_touches_no_disk(
     start: Start, upstream: Upstream, *, chunked: bool
 ) -> None:
     nginx = start(SNIPPET.read_text(), upstream.port)
-    assert put_slowly(nginx, upstream, chunked=chunked)
+    assert put_slowly(nginx, upstream, COMES_S, chunked=chunked)
     assert not nginx.spooled()
 
 
 def test_nginx_left_to_itself_would_spool_a_deposit(start: Start, upstream: Upstream) -> None:
     nginx = start("client_max_body_size 0;\n" + DEFAULTS, upstream.port)
-    assert not put_slowly(nginx, upstream, chunked=False)
+    assert not put_slowly(nginx, upstream, MOMENT_S)
     assert nginx.spooled()
 
 
 def test_a_listen_streams_through_and_touches_no_disk(start: Start, upstream: Upstream) -> None:
     nginx = start(SNIPPET.read_text(), upstream.port)
-    assert not get_slowly(nginx, upstream)
+    assert not get_slowly(nginx, upstream, MOMENT_S)
     assert not nginx.spooled()
 
 
 def test_nginx_left_to_itself_would_spool_a_listen(start: Start, upstream: Upstream) -> None:
     nginx = start(DEFAULTS, upstream.port)
-    assert get_slowly(nginx, upstream)
+    assert get_slowly(nginx, upstream, COMES_S)
     assert nginx.spooled()
 
 
@@ -199,7 +202,7 @@ def test_addresses_reach_no_log_even_when_the_service_is_down(
         client.sendall(b"GET /v1/x?ticket=planted-ticket HTTP/1.1\r\nHost: calls\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 502")
     if logs:
-        _await(lambda: "planted-ticket" in nginx.logged())
+        eventually(lambda: "planted-ticket" in nginx.logged(), "a line of the address")
     else:
         assert "planted-ticket" not in nginx.logged()
 
@@ -239,10 +242,3 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _await(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

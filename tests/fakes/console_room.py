@@ -51,6 +51,7 @@ class ConsoleRoom:
             f"{self.issuer}/token",
             data={"grant_type": "client_credentials", "scope": "vault"},
             auth=MACHINE,
+            timeout=60,
         )
         token: str = answer.raise_for_status().json()["access_token"]
         return token
@@ -65,7 +66,9 @@ class ConsoleRoom:
             listed["users"].pop(name, None)
             if now:
                 listed["users"][name] = {**shared, **now}
-            self.users.write_text(json.dumps(listed))
+            written = self.users.with_suffix(".new")
+            written.write_text(json.dumps(listed))
+            written.replace(self.users)  # the provider may read at any moment
 
         change(**said)
         try:
@@ -146,6 +149,7 @@ def _deposited(room: ConsoleRoom) -> str:
         f"{room.url}/v1/campaigns/{CAMPAIGN}/recordings/call-1",
         content=room.body,
         headers={"Content-Type": "audio/wav", "Authorization": f"Bearer {room.machine_token()}"},
+        timeout=60,
     )
     assert stored.status_code == 201, stored.text
     recording_id: str = stored.json()["id"]

@@ -50,7 +50,7 @@ class Room:
 
     def client(self, *roles: str, **who: Any) -> httpx2.Client:
         headers = self.made.headers(*roles, **who) if roles else {}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=20)
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=60)
 
     def grant(self, *, browser: bool = False, **changes: Any) -> httpx2.Response:
         """Ask for a listen as a quality manager (or as a browser of one)."""

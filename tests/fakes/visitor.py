@@ -21,7 +21,7 @@ class Visitor:
         self.url: Final = url
         self.cookies: Final[dict[str, dict[str, str]]] = {}
         self.attributes: Final[dict[str, str]] = {}
-        self._client = httpx2.Client(follow_redirects=False, timeout=20, trust_env=False)
+        self._client = httpx2.Client(follow_redirects=False, timeout=60, trust_env=False)
 
     def close(self) -> None:
         self._client.close()
