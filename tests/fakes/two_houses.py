@@ -21,6 +21,7 @@ from core.scope import for_all_controllers
 from retention.tables import set_aside_objects
 from tests.composition import Made, build_service
 from tests.fakes.asgi_caller import AsgiCaller, Reply
+from tests.fakes.patience import be_patient
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 
@@ -119,6 +120,7 @@ def open_houses(folder: Path, **how: Any) -> Iterator[Houses]:
         made = build_service(folder, settings=settings, **how)
         initialise(made.settings, slug=THEIRS, name="Globex SA", again=True)
         made.service.open_up()
+    be_patient(made.service.ledger)
     for rate in (made.service.listen_rate, made.service.search_rate):
         object.__setattr__(rate, "a_minute", 100_000)
     with AsgiCaller(create_app(made.service)) as caller:

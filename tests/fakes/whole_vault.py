@@ -10,6 +10,7 @@ from api.service import Service
 from retention.policy import PolicyRequest
 from retention.target import ErasureRequest, Target
 from tests.composition import Made, build_service
+from tests.fakes.patience import be_patient
 from tests.fakes.small_call import small_call
 from vault.access import Actor
 from vault.deposit import DepositRequest
@@ -118,6 +119,7 @@ def reopened(folder: Path, settings: dict[str, str]) -> WholeVault:
     made = build_service(folder, settings=settings)
     made.service.claim.take()
     made.service.open_up()
+    be_patient(made.service.ledger)
     return WholeVault(made, folder)
 
 
