@@ -260,10 +260,17 @@ def test_an_external_id_is_forgotten_35_days_after_its_week(vault: RetentionVaul
     assert vault.stack.keyring.holds_any(vault.stack.controller_id, alive)
 
 
+def months_ago(count: int) -> datetime:
+    """Return the middle of the month so many calendar months ago, whatever day it is today."""
+    today = datetime.now(tz=UTC)
+    year, month = divmod(today.year * 12 + today.month - 1 - count, 12)
+    return datetime(year, month + 1, 15, tzinfo=UTC)
+
+
 def test_months_of_the_ledger_past_its_retention_are_forgotten(vault: RetentionVault) -> None:
     clock = FakeClock()
     clock.boottime = SystemClock().boottime_s()
-    clock.set(datetime.now(tz=UTC) - timedelta(days=31 * 15))
+    clock.set(months_ago(15))
     old = replace(vault.stack.ledger, clock=clock)
     vault.over(ledger=old).policy()
     assert len(vault.events("policy-changed")) == 2
