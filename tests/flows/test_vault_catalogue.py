@@ -352,7 +352,7 @@ def test_a_corrected_start_moves_the_deadline(quick: VaultStack) -> None:
 
 def test_a_correction_that_cannot_be_changes_nothing(quick: VaultStack) -> None:
     row = quick.recording(quick.catalogue.list(quick.actor("dpo"), ListQuery()).items[0].id)
-    ahead = (NOW + timedelta(minutes=10)).isoformat()
+    ahead = (datetime.now(tz=UTC) + timedelta(minutes=10)).isoformat()  # NOW may be long ago
     for said, error in (
         (b"{", MetadataInvalid),
         (b'{"external_id":"x"}', MetadataInvalid),
