@@ -13,7 +13,7 @@ import retention.scheduler
 from retention.errors import BrakeEngaged
 from retention.scheduler import Every, Scheduler
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @dataclass
