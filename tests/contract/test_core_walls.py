@@ -31,6 +31,7 @@ from core.scope import (
     narrow,
 )
 from core.walls import POLICY, unwalled, wall_state
+from tests.fakes.waiting import eventually
 from tests.fakes.walled import ordinary_database
 
 pytestmark = pytest.mark.needs_postgresql
@@ -198,6 +199,17 @@ def test_control_without_its_wall_a_table_shows_everything(walled: Database) -> 
     assert seen(walled, for_controllers(OURS)) == {OURS}
 
 
+def nameless(database: Database) -> int:
+    """Count the sessions of programs that say no name, as older ones do."""
+    query = """
+        SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = '' AND usename = current_user
+    """
+    with for_all_controllers(), database.read() as connection:
+        found: int = connection.exec_driver_sql(query).scalar_one()
+        return found
+
+
 def test_walls_wait_for_programs_that_say_no_scope(postgresql_server: str) -> None:
     """An older program would see nothing: while it is connected, it keeps what it had."""
     with ordinary_database(postgresql_server) as uri:
@@ -207,6 +219,8 @@ def test_walls_wait_for_programs_that_say_no_scope(postgresql_server: str) -> No
         with older.connect():
             assert migrate(database) == "waiting"
         older.dispose()
+        # the server takes leave of a session some time after its client has gone
+        eventually(lambda: not nameless(database), "the older program's session has ended")
         assert migrate(database) == "up"
         database.close()
 
