@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import api.readiness
 import api.threads
 from api import machine
 from api.errors import NotReady
 from api.metrics import Metrics
 from api.readiness import Readiness, room_for
 from api.threads import Threads, Watched, every
-from tests.fakes.waiting import eventually
+from tests.fakes.waiting import LIMIT_S, eventually
 from vault.errors import StoreUnavailable
 
 
@@ -24,7 +26,7 @@ def test_a_thread_runs_at_once_and_again_and_ends() -> None:
     assert Threads([watched]).failing() == ["work"]  # not started yet
     watched.start()
     for _ in range(3):
-        assert rounds.acquire(timeout=5)
+        assert rounds.acquire(timeout=LIMIT_S)
     assert not watched.failing
     watched.end()
     assert watched.failing
@@ -34,6 +36,7 @@ def test_a_failing_thread_is_seen_counted_and_started_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(api.threads, "RESTART_S", 0.001)
+    monkeypatch.setattr(api.threads, "TRUSTED_AFTER_S", math.inf)
     metrics, tries, go_on = Metrics(), [], threading.Event()
 
     def work(stop: threading.Event) -> None:
@@ -45,7 +48,7 @@ def test_a_failing_thread_is_seen_counted_and_started_again(
 
     threads = Threads([Watched("work", work, metrics)])
     threads.start()
-    assert go_on.wait(5)
+    assert go_on.wait(LIMIT_S)
     assert threads.failing() == ["work"]  # it fails no more, and is not trusted yet
     monkeypatch.setattr(api.threads, "TRUSTED_AFTER_S", 0.0)
     assert threads.failing() == []
@@ -66,7 +69,11 @@ def test_a_thread_that_died_altogether_is_seen(monkeypatch: pytest.MonkeyPatch) 
     assert Threads([watched]).failing() == ["work"]
 
 
-def test_readiness_names_the_failing_checks_and_keeps_answers_for_a_moment() -> None:
+def test_readiness_names_the_failing_checks_and_keeps_answers_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api.readiness, "KEPT_S", math.inf)
+    monkeypatch.setattr(api.readiness, "LOOK_MAX_S", math.inf)
     asked: list[str] = []
     broken = {"store"}
 
@@ -91,17 +98,20 @@ def test_readiness_names_the_failing_checks_and_keeps_answers_for_a_moment() -> 
     assert readiness.failing() == ("shutting-down",)
 
 
-def test_whoever_asks_while_a_check_is_slow_gets_the_answer_of_before() -> None:
+def test_whoever_asks_while_a_check_is_slow_gets_the_answer_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api.readiness, "LOOK_MAX_S", math.inf)
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(LIMIT_S)
 
     readiness = Readiness({"store": slow}, Metrics())
     first = threading.Thread(target=readiness.failing)
     first.start()
-    assert begun.wait(10)
+    assert begun.wait(LIMIT_S)
     assert readiness.failing() == ("starting",)
     go_on.set()
     first.join()

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from api.upload_body import DRAIN_BYTES_MAX, Pace, UploadBody
+from tests.fakes.stepped_loop import run_stepped
 from vault.errors import UploadTooSlow
 
 QUICK = Pace(idle_s=0.15, slowest_bytes_s=1_000, window_s=0.3)
@@ -34,7 +35,7 @@ def run(test: Callable[[Wire], Coroutine[Any, Any, None]]) -> None:
     async def inside() -> None:
         await test(Wire())
 
-    asyncio.run(inside())
+    run_stepped(inside())
 
 
 async def read_all(body: UploadBody) -> None:

@@ -243,11 +243,11 @@ def test_no_recording_is_refused_early(name: str) -> None:
 
 def test_one_byte_at_a_time_costs_no_more_than_the_look_at_the_head() -> None:
     watched = Probe()
-    started = time.process_time()
+    started = time.thread_time()
     for _ in range(60_000):
         watched.feed(b" ")
         watched.early_verdict()
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
     watched.feed(HTML)
     watched.early_verdict()
     with pytest.raises(UnsupportedAudio):
@@ -287,12 +287,12 @@ def test_changed_recordings_are_kept_or_refused_in_bounded_time(
     for at, byte in edits:
         data[at % len(data)] = byte
     changed = bytes(data)[:keep] * (2 if doubled else 1)
-    started = time.monotonic()
+    started = time.thread_time()
     try:
         facts: AudioFacts | None = probe(changed, declared)
     except UnsupportedAudio:
         facts = None
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
     assert facts is None or sound(facts, len(changed))
 
 
