@@ -8,6 +8,7 @@ for survivors alone.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,11 +22,12 @@ from rich.console import Console
 from api.demo import STEPS
 from api.demo_erasing import erase_one_person
 from api.demo_scene import NEIGHBOUR, PERSON, Scene
-from api.demo_stage import Stage, free_port
+from api.demo_stage import Stage
 from tests import evidence
 from tests import format_opener as opener
 from tests.fakes.remanence import Needles, scan_files, scan_objects
-from tests.services.servers import S3Server
+from tests.services.servers import S3Server, free_port
+from vault.errors import ObjectMissing
 from vault.ports import ObjectStore
 from vault.stores.registry import open_store
 
@@ -58,12 +60,27 @@ class Played:
 
 
 def objects_of(store: ObjectStore) -> dict[str, bytes]:
-    return {key: store.read(key, 0, store.size(key)) for key in store.keys("")}
+    """Read every object; what the service deletes meanwhile is left out."""
+    found = {}
+    for key in store.keys(""):
+        with contextlib.suppress(ObjectMissing):
+            found[key] = store.read(key, 0, store.size(key))
+    return found
 
 
 def files_under(folder: Path) -> list[bytes]:
-    found = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
-    return [path.read_bytes() for path in found]
+    found = []
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.is_file()):
+        with contextlib.suppress(FileNotFoundError):  # the service goes on meanwhile
+            found.append(path.read_bytes())
+    return found
+
+
+def copy_of_living(source: str, target: str) -> str:
+    """Copy one file of a folder in which a service works: it may have gone since it was listed."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
+    return target
 
 
 def play(folder: Path, copies: Path, changes: dict[str, str]) -> Played:
@@ -80,7 +97,7 @@ def play(folder: Path, copies: Path, changes: dict[str, str]) -> Played:
                 files_under(data / "blobs-2"),
                 files_under(data / "keyring" / "epochs"),
             )
-            shutil.copytree(data, copies / "data")
+            shutil.copytree(data, copies / "data", copy_function=copy_of_living)
         step(scene)
     stage.stop()
     assert before is not None
