@@ -19,10 +19,12 @@ from keys.ports import BlobPlace
 from keys.store import KeyStore
 from tests import evidence
 from tests.composition import build_service
+from tests.fakes.patience import be_patient
 from tests.fakes.whole_vault import WholeVault, call, reopened, whole_vault
 from tests.services.servers import S3Server
 
 BODIES = {pitch: call(pitch) for pitch in (3, 5)}
+WAIT_S = 120.0
 
 
 @pytest.fixture(
@@ -125,7 +127,7 @@ class SlowPlace:
         return self.inner.offsite
 
     def put_new(self, *said: Any) -> None:
-        self.gate.wait(20)
+        self.gate.wait(WAIT_S)
         self.inner.put_new(*said)
 
     def get(self, *said: Any) -> bytes:
@@ -148,6 +150,7 @@ def test_a_slow_place_delays_an_erasure_and_nothing_else(tmp_path: Path) -> None
         return dataclasses.replace(places, places=(*others, SlowPlace(last, gate)))
 
     made = build_service(tmp_path, settings=settings, places=slowed)
+    be_patient(made.service.ledger)
     made.service.claim.take()
     made.service.open_up()
     vault = WholeVault(made, tmp_path)
@@ -157,7 +160,7 @@ def test_a_slow_place_delays_an_erasure_and_nothing_else(tmp_path: Path) -> None
     assert vault.plays(kept) == BODIES[3]
     vault.deposit(BODIES[3])
     gate.set()
-    erasing.join(30)
+    erasing.join(WAIT_S)
     assert not erasing.is_alive()
     assert vault.plays(gone) is None
     vault.close()

@@ -25,7 +25,8 @@ from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from tests.fakes.waiting import eventually
 
-GRACE_S: Final = 30
+GRACE_S: Final = 60
+PATIENCE_S: Final = 60.0
 PATH: Final = "/v1/campaigns/c/recordings/call-1"
 
 
@@ -37,8 +38,8 @@ def serving(folder: Path, grace_s: int) -> Iterator[tuple[Made, Server]]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert server.wait_started(30)
-        with httpx2.Client(base_url=made.settings.public_url) as client:
+        assert server.wait_started(PATIENCE_S)
+        with httpx2.Client(base_url=made.settings.public_url, timeout=PATIENCE_S) as client:
             admin, officer = made.headers("admin"), made.headers("dpo")
             for method, path, who, said in (
                 ("POST", "/v1/campaigns", admin, {"slug": "c", "name": "C"}),
@@ -57,7 +58,7 @@ def serving(folder: Path, grace_s: int) -> Iterator[tuple[Made, Server]]:
 def stop(made: Made, server: Server) -> None:
     """Tell the server to end, and wait until it has begun to."""
     server.stop()
-    assert made.service.readiness.draining.wait(30)
+    assert made.service.readiness.draining.wait(PATIENCE_S)
 
 
 def ask(made: Made, path: str) -> http.client.HTTPResponse:
@@ -68,7 +69,13 @@ def ask(made: Made, path: str) -> http.client.HTTPResponse:
 
 
 def connection(made: Made) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", made.settings.listen_port), 20)
+    return socket.create_connection(("127.0.0.1", made.settings.listen_port), PATIENCE_S)
+
+
+def put(made: Made, headers: dict[str, str], body: bytes) -> httpx2.Response:
+    """Send a whole call."""
+    url = made.settings.public_url + PATH
+    return httpx2.put(url, headers=headers, content=body, timeout=PATIENCE_S)
 
 
 def answer_on(wire: socket.socket) -> http.client.HTTPResponse:
@@ -97,7 +104,7 @@ def test_a_deposit_that_begins_meanwhile_is_told_when_to_come_again(tmp_path: Pa
     with serving(tmp_path, GRACE_S) as (made, server):
         stop(made, server)
         headers = made.headers("intake") | {"Content-Type": "audio/wav"}
-        refused = httpx2.put(made.settings.public_url + PATH, headers=headers, content=wav(1))
+        refused = put(made, headers, wav(1))
     assert (refused.status_code, refused.json()["code"]) == (503, "not-ready")
     assert refused.json()["checks"] == ["shutting-down"]
     assert refused.headers["retry-after"] == "1"
@@ -122,7 +129,7 @@ def test_an_upload_that_takes_too_long_is_told_so_and_can_be_sent_again(
         assert answer.getheader("Connection") == "close"
     with serving(tmp_path, 0) as (made, _):
         headers = made.headers("intake") | {"Content-Type": "audio/wav"}
-        again = httpx2.put(made.settings.public_url + PATH, headers=headers, content=body)
+        again = put(made, headers, body)
     assert again.status_code == 201
 
 
