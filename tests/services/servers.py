@@ -24,8 +24,6 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 _RGW_PORTS: Final = 42  # the gateway, the monitor and what the object store daemon listens on
-_PORTS_HELD: Final = 256
-_HELD: Final[deque[socket.socket]] = deque(maxlen=_PORTS_HELD)  # what falls out is closed
 _CLAIMS_MAX: Final = 256
 _claimed: Final = deque[int]()
 
