@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from api.errors import EntryNotFound
 from api.init import initialise
 from tests.composition import Made, build_service, running_server
 from tests.fakes.speech import wav
+from tests.fakes.still_time import within_one_minute
+from tests.fakes.waiting import LIMIT_S, eventually
 from vault.access import ROLES
 from vault.ledger.proof import read_proof
 from vault.receipt import verify_receipt
@@ -70,7 +71,7 @@ class World:
         )
 
     def ordered(self, entry_id: str) -> None:
-        self.made.service.ledger.wait_sequenced(entry_id, 10)
+        self.made.service.ledger.wait_sequenced(entry_id, LIMIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +324,10 @@ def test_an_intake_gets_proofs_of_deposits_only(world: World) -> None:
     assert refused.json()["code"] == EntryNotFound.code
 
 
-def test_listens_and_searches_are_counted_for_each_person(world: World) -> None:
+def test_listens_and_searches_are_counted_for_each_person(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within_one_minute(monkeypatch)
     path = f"/v1/recordings/{world.known['recording']}/listens"
     asked = {"purpose": "quality-control", "reason": REASON}
     codes = [
@@ -348,9 +352,10 @@ def test_listens_and_searches_are_counted_for_each_person(world: World) -> None:
     ],
 )
 def test_looking_for_a_person_to_hold_or_erase_is_a_search_too(
-    world: World, path: str, asked: dict[str, Any]
+    world: World, path: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It opens every call of the controller, in the request, as a search of everything does."""
+    within_one_minute(monkeypatch)
     codes = [
         world.ask("POST", path, "dpo", json=asked | {"reason": REASON}, subject=path).status_code
         for _ in range(11)
@@ -376,10 +381,10 @@ def test_an_erasure_from_plan_to_certificate(world: World) -> None:
     assert answer.status_code == 202
     gone = world.ask("GET", f"/v1/recordings/{recording}", "dpo")
     assert (gone.status_code, gone.json()["certificate_url"]) == (410, f"{path}/certificate")
-    give_up = time.monotonic() + 20
-    while world.ask("GET", f"{path}/certificate", "auditor").status_code != 200:
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    eventually(
+        lambda: world.ask("GET", f"{path}/certificate", "auditor").status_code == 200,
+        "the certificate",
+    )
     assert world.must("GET", path, "dpo")["state"] == "done"
 
 
