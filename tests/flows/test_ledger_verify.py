@@ -332,7 +332,8 @@ def test_changed_exchanged_and_removed_words_are_named(kit: LedgerKit) -> None:
     assert len(listens) == 2
     first, second = listens
     index = min(first.seq, second.seq)
-    for words in (None, first.sealed_narrative[:-1] + b"\x00", second.sealed_narrative):
+    changed = first.sealed_narrative[:-1] + bytes([first.sealed_narrative[-1] ^ 1])
+    for words in (None, changed, second.sealed_narrative):
         update_row(kit, first.seq, sealed_narrative=words)
         assert first_bad(kit, database=kit.database, sealer=kit.ledger.sealer) == (
             "narrative",
