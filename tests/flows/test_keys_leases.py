@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -25,6 +25,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.key_faults import Fuse
 from tests.fakes.key_world import KeyWorld, Process, leaf
 from tests.fakes.leases import lease_rows, plays
+from tests.fakes.waiting import LIMIT_S, eventually
 
 ERASED: Final = 5
 SURVIVORS: Final = {1, 2}
@@ -61,16 +62,21 @@ def erasing(process: Process, world: KeyWorld) -> Iterator[threading.Event]:
     try:
         yield done
     finally:
-        thread.join(20)
+        thread.join(LIMIT_S)
         assert not thread.is_alive()
         assert failures == []
 
 
 def moved(world: KeyWorld, before: Pointer) -> None:
     """Wait until the pointer is another and every older key is destroyed."""
-    store, tick = KeyStore(world.ports.database), threading.Event()
-    while store.read(world.controller_id) == before or store.is_unfinished(world.controller_id):
-        assert not tick.wait(0.01)
+    store = KeyStore(world.ports.database)
+    eventually(
+        lambda: (
+            store.read(world.controller_id) != before
+            and not store.is_unfinished(world.controller_id)
+        ),
+        "another pointer and no older key",
+    )
 
 
 def test_an_erasure_waits_for_a_replica_until_it_has_followed(
@@ -83,18 +89,26 @@ def test_an_erasure_waits_for_a_replica_until_it_has_followed(
         assert not done.wait(0.3)
         assert plays(replica, world, ERASED)  # and this is why
         replica.renew_all()
-        assert done.wait(10)
+        assert done.wait(LIMIT_S)
     assert not plays(replica, world, ERASED)
     assert world.playable(replica) == SURVIVORS
 
 
 def test_an_erasure_waits_out_the_lease_of_a_replica_that_says_nothing(
-    world: KeyWorld, far: FakeClock, clock: FakeClock
+    world: KeyWorld, far: FakeClock, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replica, before = world.process(clock=far).keyring, world.pointer
+    replica, noted = world.process(clock=far).keyring, threading.Event()
     replica.warm(world.controller_id)
+    look = Leases._behind
+
+    def note(self: Leases, pointer: Pointer, own: Collection[str]) -> dict[str, str]:
+        found = look(self, pointer, own)
+        noted.set()
+        return found
+
+    monkeypatch.setattr(Leases, "_behind", note)
     with erasing(world.process(), world) as done:
-        moved(world, before)
+        assert noted.wait(LIMIT_S)  # its 32 s count from here
         for machine in (clock, far):
             machine.advance(29.9)
         assert not done.wait(0.3)
@@ -103,12 +117,8 @@ def test_an_erasure_waits_out_the_lease_of_a_replica_that_says_nothing(
             machine.advance(0.2)
         assert not plays(replica, world, ERASED)  # its own clock ends it first
         assert not done.wait(0.3)
-        # its 32 s count from when it noted the lease, which a busy machine delays
-        for _ in range(17):
-            clock.advance(2)
-            if done.wait(0.5):
-                break
-        assert done.wait(10)
+        clock.advance(1.9)
+        assert done.wait(LIMIT_S)
     assert lease_rows(world) == {}
 
 
@@ -121,7 +131,7 @@ def test_the_database_s_clock_ends_no_lease(world: KeyWorld, far: FakeClock) -> 
         moved(world, before)
         assert not done.wait(0.3)
         replica.renew_all()
-        assert done.wait(10)
+        assert done.wait(LIMIT_S)
 
 
 @pytest.mark.control
@@ -199,7 +209,7 @@ class Turns:
 
     def pause(self) -> None:
         self.has_read.set()
-        assert self.may_write.wait(10)
+        assert self.may_write.wait(LIMIT_S)
 
 
 @dataclass(frozen=True)
@@ -249,12 +259,12 @@ def leasing(world: KeyWorld, leases: type[SlowLeases], clock: FakeClock) -> Iter
     slow = leases(world.ports.database, clock, turns)
     thread = threading.Thread(target=slow.renew, args=(world.controller_id, "replica"))
     thread.start()
-    assert turns.has_read.wait(10)
+    assert turns.has_read.wait(LIMIT_S)
     try:
         yield turns
     finally:
         turns.may_write.set()
-        thread.join(20)
+        thread.join(LIMIT_S)
 
 
 def test_the_pointer_waits_for_a_lease_that_is_being_written(
@@ -269,7 +279,7 @@ def test_the_pointer_waits_for_a_lease_that_is_being_written(
         assert lease_rows(world)["replica"] == before.key_id
         assert not done.wait(0.3)
         Leases(world.ports.database, far).renew(world.controller_id, "replica")
-        assert done.wait(10)
+        assert done.wait(LIMIT_S)
 
 
 @pytest.mark.control
