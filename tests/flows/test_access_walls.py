@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from core.clock import to_text
 from core.db import open_database
 from core.migrate import migrate
 from core.scope import for_all_controllers, for_controllers
-from tests.fakes.two_houses import THEIRS, Houses, basic, furnish, open_houses
+from tests.fakes.two_houses import THEIRS, House, Houses, basic, furnish, open_houses
+from tests.fakes.waiting import eventually
 from tests.fakes.walled import ordinary_database
 from vault import catalogue, store
 from vault.errors import RecordingNotFound
@@ -40,18 +42,23 @@ def houses(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str) -> 
         yield opened
 
 
+def searched(house: House) -> str:
+    state: str = house.get("dpo", f"/v1/searches/{house.known['search_id']}")["state"]
+    return state
+
+
+def search_ended(house: House) -> bool:
+    return searched(house) != "running"
+
+
 def test_every_flow_works_behind_the_walls(houses: Houses) -> None:
     """Furnishing deposited, listened, held, searched, planned, erased and certified."""
     assert houses.made.service.ports.database.walled
     for house in (houses.ours, houses.theirs):
         plan = house.get("dpo", f"/v1/erasures/{house.known['erasure_id']}")
         assert plan["state"] == "done"
-        search = f"/v1/searches/{house.known['search_id']}"
-        for _ in range(200):
-            found = house.get("dpo", search)
-            if found["state"] != "running":
-                break
-        assert found["state"] == "done"
+        eventually(partial(search_ended, house), "the end of a search")
+        assert searched(house) == "done"
 
 
 def test_audio_deposit_keys_and_the_sweep_work_behind_the_walls(houses: Houses) -> None:
@@ -159,6 +166,7 @@ def test_readiness_looks_for_every_controller(houses: Houses) -> None:
             query = sa.select(sa.func.count(sa.distinct(recordings.c.controller_id)))
             seen.append(connection.execute(query).scalar_one())
 
+    houses.order_entries()  # those of other tests: what has waited for 10 s is not ready
     service.readiness.checks["probe"] = count
     answer = houses.caller.send("GET", "/readyz")
     del service.readiness.checks["probe"]
