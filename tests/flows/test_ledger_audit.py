@@ -21,6 +21,7 @@ from tests.composition import Made, build_service, running_server
 from tests.fakes.ledger_kit import LedgerKit, make_kit, new_id
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
+from tests.fakes.waiting import LIMIT_S
 from vault.access import Actor
 from vault.cursor import Cursors
 from vault.errors import LedgerUnavailable
@@ -302,6 +303,7 @@ def test_full_tiles_are_kept_and_what_changes_is_not(world: World) -> None:
 
 def test_who_listened_as_one_file_that_an_outsider_checks(world: World) -> None:
     entry_id = world.listen()
+    world.made.service.ledger.wait_sequenced(entry_id, LIMIT_S)
     note = world.must("GET", f"/v1/recordings/{world.recording}/listens/receipts", "dpo").text
     vkey = world.made.service.ports.signer.vkey
     facts = verify_listens(note, vkey)
