@@ -16,6 +16,8 @@ from core.db import Database
 from core.errors import DatabaseUnavailable, InvalidRequest
 from keys.errors import LeafPunctured
 from tests.fakes.ledger_kit import LedgerKit, make_kit, new_id
+from tests.fakes.still_time import StillClock, still
+from tests.fakes.waiting import LIMIT_S, eventually
 from vault.errors import LedgerUnavailable
 from vault.ledger.append import QUEUE_LAG_MAX_MS
 from vault.ledger.entry import month_of
@@ -137,11 +139,15 @@ def test_an_erased_recording_has_no_new_words(kit: LedgerKit) -> None:
     assert count(kit) == 0
 
 
-def test_nothing_goes_on_once_an_entry_waited_ten_seconds(kit: LedgerKit) -> None:
+def test_nothing_goes_on_once_an_entry_waited_ten_seconds(
+    database: Database, tmp_path: Path
+) -> None:
+    kit = make_kit(still(StillClock(), database), tmp_path)  # it waits as long as the test says
     kit.append_many(1)
-    age_queue(kit, QUEUE_LAG_MAX_MS - 3_000)
+    age_queue(kit, QUEUE_LAG_MAX_MS)
+    kit.clock.advance(LOOK_EVERY_S + 0.1)
     kit.ledger.prepare(kit.controller_id)
-    age_queue(kit, 3_001)
+    age_queue(kit, 1)
     kit.clock.advance(LOOK_EVERY_S + 0.1)
     with pytest.raises(LedgerUnavailable) as caught:
         kit.ledger.prepare(kit.controller_id)
@@ -213,7 +219,7 @@ def test_one_callers_mistake_fails_that_caller_alone(kit: LedgerKit) -> None:
     barrier = threading.Barrier(12)
 
     def work(number: int) -> None:
-        barrier.wait(timeout=10)
+        barrier.wait(LIMIT_S)
         try:
             kit.ledger.append_alone(kit.event(), _vault(f"vlt_{number // 6}_{number % 6}"))
             kit.ledger.append_alone(kit.event(), _vault(f"vlt_{number}" if number else "vlt_0"))
@@ -250,7 +256,7 @@ def test_a_database_that_is_gone_fails_every_caller(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(LIMIT_S)
     assert outcomes == ["failed"] * 4
 
 
@@ -260,6 +266,10 @@ def outcome(work: Callable[[], None]) -> str:
     except BaseException as err:  # noqa: BLE001  # its name is the outcome
         return type(err).__name__
     return "written"
+
+
+def await_waiting(group: GroupCommit[int], count: int) -> None:
+    eventually(lambda: len(group._waiting) >= count, f"{count} that wait")
 
 
 def test_nobody_is_told_that_an_unwritten_item_is_written() -> None:
@@ -272,7 +282,7 @@ def test_nobody_is_told_that_an_unwritten_item_is_written() -> None:
     def write(items: Sequence[int]) -> None:
         if 1 in items:
             writing.set()
-            assert go_on.wait(timeout=10)
+            assert go_on.wait(LIMIT_S)
         elif len(items) > 1:
             raise KeyboardInterrupt
 
@@ -281,14 +291,13 @@ def test_nobody_is_told_that_an_unwritten_item_is_written() -> None:
 
     threads = [threading.Thread(target=come, args=(number,)) for number in (1, 2, 3)]
     threads[0].start()
-    assert writing.wait(timeout=10)
+    assert writing.wait(LIMIT_S)
     for waiting, thread in enumerate(threads[1:], 1):
         thread.start()
-        while len(group._waiting) < waiting:
-            pass
+        await_waiting(group, waiting)
     go_on.set()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(LIMIT_S)
     assert told == {1: "written", 2: "KeyboardInterrupt", 3: "DatabaseUnavailable"}
     group.run(4, prepared.append, write)
     assert prepared == [[1], [2, 3], [4]]
