@@ -162,7 +162,11 @@ class TestStops:
 
 
 class TestReplicas:
-    """Processes that loaded the old key before it was rotated."""
+    """Processes that loaded the old key before it was rotated, and looked at it just before."""
+
+    @pytest.fixture(autouse=True)
+    def _has_just_looked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vault.ledger.sequence.FULL_LOOK_EVERY_S", 3_600.0)
 
     def test_a_running_replica_follows(self, kit: LedgerKit, tmp_path: Path) -> None:
         replica = dataclasses.replace(kit, signer=NoteSigner.load(uri(tmp_path), ORIGIN))
@@ -218,5 +222,5 @@ def test_the_command(tmp_path: Path) -> None:
     report = verify_files(settings.ledger_uri, keys, lambda *_: None, [])
     assert report["entries"] >= done["ledger_size"]
     service = build_service(tmp_path).service
-    with running_server(service) as address, httpx2.Client(base_url=address) as client:
+    with running_server(service) as address, httpx2.Client(base_url=address, timeout=30) as client:
         assert client.get("/.well-known/oubliette-vkey").text == keys
