@@ -26,7 +26,7 @@ def test_one_holds_the_lock_of_a_controller_at_a_time(database: Database) -> Non
                 pass
         with ControllerLocks(elsewhere, wait_s=0.1).hold(new_id()):
             pass
-    with ControllerLocks(elsewhere, wait_s=5).hold(controller_id):
+    with ControllerLocks(elsewhere).hold(controller_id):
         pass
     elsewhere.close()
 
@@ -51,7 +51,7 @@ def test_another_process_is_kept_out_too(database: Database) -> None:
         ):
             pass
         other.kill()
-    with ControllerLocks(database, wait_s=10).hold(controller_id):
+    with ControllerLocks(database).hold(controller_id):
         assert other.returncode == -signal.SIGKILL
 
 
