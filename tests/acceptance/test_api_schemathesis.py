@@ -340,7 +340,8 @@ def test_no_500_and_no_undocumented_answer(run: Run, request: pytest.FixtureRequ
     share = len(run.reached) / len(found)
     assert share >= 0.8, (share, refused)
     assert run.sent > 10 * len(found) * 0.8
-    assert run.seeds.client.get("/readyz").status_code == 200
+    # right after all that its ledger may be behind, and says so
+    eventually(lambda: run.seeds.client.get("/readyz").is_success, "ready")
 
 
 def test_control_an_undocumented_answer_is_caught(run: Run) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from api.figures import Figures
 from tests.composition import build_service, running_server
+from tests.fakes.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "deploy" / "alerts.yaml"
@@ -128,8 +129,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     with running_server(made.service) as address:
         made.service.work_lease.renew()
         Figures(made.service.ports.database, made.service.ledger, made.service.metrics).refresh()
-        httpx2.get(f"{address}/readyz").raise_for_status()
-        text = httpx2.get(f"{address}/metrics").text
+        eventually(lambda: httpx2.get(f"{address}/readyz", timeout=60).is_success, "ready")
+        text = httpx2.get(f"{address}/metrics", timeout=60).text
     found: dict[str, set[str]] = {}
     for name, labels in SERIES.findall(text):
         found.setdefault(name, set()).update(re.findall(r'([a-z_]+)="', labels))

@@ -14,7 +14,7 @@ import httpx2
 
 from tests.services.servers import free_port
 
-WAIT_S: Final = 20.0
+WAIT_S: Final = 120.0
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 _ARGUMENTS: Final = (
     "--headless",

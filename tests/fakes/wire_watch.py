@@ -14,6 +14,7 @@ from typing import Final
 
 BYTES_A_SECOND: Final = 600_000
 _PIECE: Final = 16 * 1024
+_NAP_S: Final = 0.02
 
 
 @dataclass
@@ -44,6 +45,29 @@ class Wire:
     def bytes_after(self, instant: float, word: str) -> int:
         listed = list(self.seen)
         return sum(size for at, size, line in listed if _sounds(line, word) and at > instant)
+
+
+@contextmanager
+def lateness() -> Iterator[list[float]]:
+    """Count by how many seconds this process was kept from running when it wanted to.
+
+    A promise in seconds is one of a process that runs; on a quiet machine next to nothing comes up.
+    """
+    late, over = [0.0], threading.Event()
+
+    def count() -> None:
+        while not over.is_set():
+            wanted = time.monotonic() + _NAP_S
+            time.sleep(_NAP_S)
+            late[0] += max(0.0, time.monotonic() - wanted)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield late
+    finally:
+        over.set()
+        thread.join()
 
 
 def _sounds(line: str, word: str) -> bool:
