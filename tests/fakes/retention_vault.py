@@ -323,6 +323,14 @@ def build(
     return vault
 
 
+def spoil(vault: RetentionVault, object_key: str) -> None:
+    """Flip a bit of an object: a byte written over its random last one may be the same one."""
+    assert isinstance(vault.stack.store, MemoryStore)
+    body = bytearray(vault.stack.store.objects[object_key])
+    body[-1] ^= 1
+    vault.stack.store.objects[object_key] = bytes(body)
+
+
 def copy_rows(database: Database) -> dict[str, list[dict[str, Any]]]:
     """Return every row of a database: a backup that works on both engines."""
     with database.read() as connection:

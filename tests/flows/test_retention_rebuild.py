@@ -21,7 +21,7 @@ from retention.restore_report import RestoreReport
 from retention.target import Target
 from tests import evidence
 from tests.fakes.object_store import MemoryStore
-from tests.fakes.retention_vault import RetentionVault, build, call
+from tests.fakes.retention_vault import RetentionVault, build, call, spoil
 from tests.fakes.vault_stack import LEDGER_ID
 from vault import campaign as campaigns_of
 from vault import external_id
@@ -233,7 +233,7 @@ def test_a_changed_object_is_set_aside(vault: RetentionVault) -> None:
     kept = vault.deposit()
     key = vault.stack.recording(kept).object_key
     again = lose_the_database(vault)
-    objects(again)[key] = objects(again)[key][:-1] + b"\0"
+    spoil(again, key)
     report = rebuilt(again)
     assert (report.returned_rows, len(report.set_aside)) == (0, 1)
 

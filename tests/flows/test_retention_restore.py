@@ -21,6 +21,7 @@ from tests.fakes.retention_vault import (
     call,
     copy_rows,
     put_rows_back,
+    spoil,
 )
 from vault.access import Actor
 from vault.errors import ListenDenied, RecordingErased
@@ -203,7 +204,7 @@ def test_a_tampered_object_does_not_come_back(vault: RetentionVault) -> None:
     recording_id = vault.deposit()
     key = vault.stack.recording(recording_id).object_key
     again = restored(vault, old)
-    objects(again)[key] = objects(again)[key][:-1] + b"\0"
+    spoil(again, key)
     report = again.restore.run()
     assert (report.returned_rows, len(report.set_aside)) == (0, 1)
 
