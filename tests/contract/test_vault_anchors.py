@@ -69,7 +69,7 @@ def profiles(servers: Servers, s3_server: S3Server, tmp_path_factory: Any) -> Pa
             [*words, f"--uid={user}", f"--display-name={user}"],
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=180,
         )
         key = json.loads(made.stdout)["keys"][0]
         lines += [f"[{user}]", f"aws_access_key_id={key['access_key']}"]
