@@ -25,7 +25,7 @@ from tests.fakes.policy import POLICY
 from tests.fakes.stranger import Stranger
 from tests.services.servers import MissingError, Servers
 from tests.soak.calls import MIB, Allowance
-from tests.soak.door import Door
+from tests.soak.door import BUSY, Door
 from tests.soak.endings import Eraser, Witness
 from tests.soak.faults import Trouble
 from tests.soak.gauge import Gauge
@@ -43,6 +43,7 @@ STORE_BYTES: Final = 900 * MIB
 STORE_BYTES_A_MINUTE: Final = 60 * MIB
 SAY_EVERY_S: Final = 30.0
 SHOWN: Final = 40
+SET_UP_S: Final = 60.0
 
 
 @dataclass
@@ -130,7 +131,11 @@ def set_up(callers: Callers) -> None:
             ("POST", f"/v1/campaigns/{slug}/open", None, admin),
         ):
             body = None if said is None else json.dumps(said).encode()
+            give_up = time.monotonic() + SET_UP_S
             answer = callers.door.ask("setup", method, path, body, **who)
+            while answer.status == BUSY and time.monotonic() < give_up:
+                time.sleep(0.5)
+                answer = callers.door.ask("setup", method, path, body, **who)
             if not answer.good:
                 raise RuntimeError(f"{path}: {answer.status} {answer.body!r}")
 

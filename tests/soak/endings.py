@@ -175,7 +175,7 @@ class Witness:
         """Ask for the audio; whatever comes is kept for the judge."""
         told = self.callers.told
         by_id = {one.recording_id: one for one in list(told.deposits.values())}
-        piece = self.callers.door.play(ticket.path, 0, None, upto=1_000, pause_s=0)
+        piece = self.callers.door.play(ticket, 0, None, upto=1_000, pause_s=0)
         known = by_id.get(ticket.recording_id)
         if known is not None:
             check_heard(told, known, ticket, piece)

@@ -43,7 +43,7 @@ class Listener:
         for _ in range(dice.randrange(1, 5)):
             last = None if dice.random() < 0.5 else dice.randrange(first, one.size)
             upto = dice.choice((1, 100_000, one.size))
-            piece = self.callers.door.play(ticket.path, first, last, upto=upto, pause_s=pause_s)
+            piece = self.callers.door.play(ticket, first, last, upto=upto, pause_s=pause_s)
             check_heard(self.callers.told, one, ticket, piece)
             if self.callers.stopped.is_set():
                 return

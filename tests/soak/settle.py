@@ -103,7 +103,7 @@ def look(rig: Rig, callers: Callers, keeper: Keeper, left: dict[str, int]) -> Fo
         for number, port in enumerate(ports)
         for one, answer in said_no[port].items()
     }
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + PATIENCE_S
     while waiting(rig)["ledger entries without an index"] and time.monotonic() < ends:
         time.sleep(0.2)
     leaves, said = read_ledger(rig)
@@ -137,7 +137,7 @@ def play(callers: Callers, one: Deposit) -> str:
     while time.monotonic() < give_up:
         ticket = grant(callers, one.recording_id)
         if ticket is not None:
-            piece = callers.door.play(ticket.path, 0, None, upto=one.size + 1, pause_s=0)
+            piece = callers.door.play(ticket, 0, None, upto=one.size + 1, pause_s=0)
             said = hashlib.sha256(piece.data).hexdigest()
             if piece.status in {200, 206} and len(piece.data) == one.size:
                 return said
@@ -164,7 +164,7 @@ def refused(callers: Callers, port: int, erased: list[str]) -> dict[str, str]:
 
     def ask(recording_id: str) -> str:
         old = callers.told.tickets.get(recording_id)
-        if old and there.door.play(old.path, 0, None, upto=1, pause_s=0).data:
+        if old and there.door.play(old, 0, None, upto=1, pause_s=0).data:
             return "an old ticket plays"
         code, give_up = "not asked", time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up:
