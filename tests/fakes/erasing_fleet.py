@@ -28,7 +28,7 @@ from tests.fakes.stranger import Stranger
 REASON: Final = "Objection received by letter this morning"
 NUMBER: Final = "+33199001234"
 DONE_S: Final = 150.0
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 90.0
 SMALL_BUFFER: Final = 16_384
 JSON: Final = {"Content-Type": "application/json"}
 
@@ -103,10 +103,10 @@ class Vault:
         how = {"Content-Type": "audio/wav", "Oubliette-Metadata": said.rstrip(b"=").decode()}
         give_up = time.monotonic() + PATIENCE_S
         answer = at.ask("PUT", path, body, **who, **how)
-        while answer.status == 503 and time.monotonic() < give_up:
+        while answer.status in {0, 503} and time.monotonic() < give_up:
             time.sleep(0.5)
             answer = at.ask("PUT", path, body, **who, **how)
-        assert answer.status == 201, answer
+        assert answer.status in {200, 201}, answer  # 200: an answer before was lost
         self.bodies[answer.json["id"]] = body
         return str(answer.json["id"])
 
@@ -147,7 +147,7 @@ class Vault:
         """Begin to hear a call, slowly."""
         connection = self.closed_at_end.enter_context(socket.socket())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE_S)
         connection.connect(("127.0.0.1", at.port))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: vault.example\r\n\r\n".encode())
         return Stream(connection)
