@@ -24,10 +24,10 @@ from tests.fakes.releases import ADDITIVE, COLUMN, INDEX, ROOT, VERSIONS, add_re
 from tests.fakes.walled import ordinary_database
 from tests.migration_rules import faults
 
-pytestmark = [pytest.mark.needs_postgresql, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.needs_postgresql, pytest.mark.timeout(600)]
 
 NextRelease = Callable[..., str]
-LONG_S: Final = 60.0
+LONG_S: Final = 120.0
 
 
 @pytest.fixture
