@@ -178,8 +178,9 @@ def test_search_finds_a_person(run: Run, campaign: str, tmp_path: Path) -> None:
         "2020-01-01T00:00:00Z", "--to", "2099-01-01T00:00:00Z", "--purpose", "quality-control",
         "--reason", REASON, "--json",
     )  # fmt: skip
-    assert [one["id"] for one in parsed(within)["items"]] == [recording]
-    assert "5678" not in within.stdout  # the contact stays masked
+    shown = [(one["id"], one["contact"]) for one in parsed(within)["items"]]
+    assert shown == [(recording, "••••78")]  # the contact stays masked
+    assert "99005678" not in within.stdout.replace(" ", "")
     missed = run("search", "--number", "+33199009999", "--purpose", "complaint", "--reason", REASON)
     assert missed.stdout == "nothing found\n"
 
