@@ -72,9 +72,9 @@ CONF
             echo "ssl = on" | as_owner tee -a "$data/postgresql.conf" >/dev/null
         fi
     fi
-    as_owner "$bin/pg_ctl" -D "$data" -o "-p $PORT" -l "$dir/postgres.log" -w -t 30 start >/dev/null \
+    as_owner "$bin/pg_ctl" -D "$data" -o "-p $PORT" -l "$dir/postgres.log" -w -t 90 start >/dev/null \
         || { tail -5 "$dir/postgres.log" >&2; return 1; }
-    for i in $(seq 100); do ready && break; sleep 0.1; done
+    for i in $(seq 600); do ready && break; sleep 0.1; done
     ready || { say "not ready in time"; return 1; }
     head -1 "$data/postmaster.pid" >"$dir/postgres.pid"
     if ! PGPASSWORD=$(cat "$dir/password") "$bin/psql" -h 127.0.0.1 -p "$PORT" -U vault -d postgres -Atc \
@@ -86,7 +86,7 @@ CONF
 }
 
 stop() {
-    if [ -d "$data" ] && running; then as_owner "$bin/pg_ctl" -D "$data" -m fast -w -t 30 stop >/dev/null; fi
+    if [ -d "$data" ] && running; then as_owner "$bin/pg_ctl" -D "$data" -m fast -w -t 90 stop >/dev/null; fi
     rm -f "$dir/postgres.pid"
     say stopped
 }
@@ -94,7 +94,7 @@ stop() {
 restart() { # connections are cut; "immediate" also drops what was not committed, as a crash does
     local i
     as_owner "$bin/pg_ctl" -D "$data" -m "${PGTEST_MODE:-fast}" -l "$dir/postgres.log" -w -t 60 restart >/dev/null || return 1
-    for i in $(seq 100); do ready && break; sleep 0.1; done
+    for i in $(seq 600); do ready && break; sleep 0.1; done
     ready || { say "not ready in time"; return 1; }
     head -1 "$data/postmaster.pid" >"$dir/postgres.pid"
     say "restarted (${PGTEST_MODE:-fast})"

@@ -53,7 +53,11 @@ launch() { # name, then the command; kept in the foreground mode so that $! is i
     setsid nohup "$@" >"$dir/$name.out" 2>&1 </dev/null &
     echo $! >"$dir/$name.pid"
     # until exec the process bears another name and would pass for dead
-    for i in $(seq 100); do alive "$dir/$name.pid" "$prog" && return; sleep 0.02; done
+    for i in $(seq 1500); do
+        alive "$dir/$name.pid" "$prog" && return
+        gone "$(cat "$dir/$name.pid")" && return
+        sleep 0.02
+    done
 }
 
 # every step of start is chained by hand: "start || stop" switches errexit off inside it
@@ -67,7 +71,7 @@ wait_for() { # seconds, pid file, program, then the test command
 }
 
 http_ok() { # any HTTP answer below 500
-    local c; c=$(curl -s -o /dev/null -m 3 -w '%{http_code}' "http://127.0.0.1:$PORT/") || return 1
+    local c; c=$(curl -s -o /dev/null -m 10 -w '%{http_code}' "http://127.0.0.1:$PORT/") || return 1
     [ "$c" -ge 200 ] && [ "$c" -lt 500 ]
 }
 
@@ -158,7 +162,7 @@ start() {
         fi
         launch mon ceph-mon -f -c "$conf" -i a
     fi
-    wait_for 30 "$dir/mon.pid" ceph-mon ceph_q mon stat || return 1
+    wait_for 75 "$dir/mon.pid" ceph-mon ceph_q mon stat || return 1
     # memstore keeps its objects in memory: after a stop the old cluster state is useless
     if ! alive "$dir/osd.pid" ceph-osd; then
         if [ ! -e "$dir/osd/ready" ]; then
@@ -169,11 +173,11 @@ start() {
         fi
         launch osd ceph-osd -f -c "$conf" -i 0
     fi
-    wait_for 30 "$dir/osd.pid" ceph-osd bash -c "ceph -c '$conf' --connect-timeout 5 osd stat | grep -q '1 up.* 1 in'" || return 1
+    wait_for 75 "$dir/osd.pid" ceph-osd bash -c "ceph -c '$conf' --connect-timeout 5 osd stat | grep -q '1 up.* 1 in'" || return 1
     if ! alive "$dir/rgw.pid" radosgw; then
         launch rgw radosgw -f -c "$conf" -n client.rgw
     fi
-    wait_for 60 "$dir/rgw.pid" radosgw http_ok || return 1
+    wait_for 90 "$dir/rgw.pid" radosgw http_ok || return 1
     if [ ! -e "$dir/user.json" ]; then
         radosgw-admin -c "$conf" -n client.rgw user create --uid=dev --display-name=dev \
             --access-key="$ACCESS" --secret-key="$SECRET" >"$dir/user.json.tmp" 2>"$dir/admin.out" || return 1

@@ -292,7 +292,7 @@ def run_script(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=280,
         check=False,
     )
     if done.returncode == 3:  # the scripts' own word for a program that is not here
