@@ -158,13 +158,20 @@ class Load:
         """Send a call that takes as long as a replica takes to end."""
         self.send(wav(6, pitch=dice.randrange(2, 40)), pause_s=dice.uniform(0.2, 0.4))
 
-    def send(self, body: bytes, *, pause_s: float) -> str:
-        """Send a call, the same again when told when; returns its id, or nothing."""
+    def send(self, body: bytes, *, pause_s: float, for_all: bool = True) -> str:
+        """Send a call, the same again when told when; returns its id, or nothing.
+
+        Args:
+            body: of the call.
+            pause_s: between its pieces.
+            for_all: others may hear it, from now on and to the end.
+        """
         external_id = f"call-{next(self._numbers)}"
         while True:
             answer = self.tally.take("deposit", self._put(external_id, body, pause_s))
             if answer.good:
-                self.kept[str(answer.json["id"])] = body
+                if for_all:
+                    self.kept[str(answer.json["id"])] = body
                 return str(answer.json["id"])
             if not answer.says_when or self.stopped.wait(0.3):
                 return ""
@@ -183,7 +190,7 @@ class Load:
     def listen_long(self, dice: random.Random) -> None:
         """Hear the longest call at the pace of an ear, from the beginning to the end."""
         del dice
-        recording_id, body = max(self.kept.items(), key=lambda one: len(one[1]))
+        recording_id, body = max(list(self.kept.items()), key=lambda one: len(one[1]))
         ticket = self.grant(recording_id)
         if ticket:
             self.hear(ticket, body, 0, slow_s=0.02)
@@ -243,8 +250,7 @@ class Load:
 
     def erase(self, dice: random.Random) -> None:
         """Erase a call, and wait until it is gone."""
-        erased = self.send(wav(0.3, pitch=dice.randrange(2, 40)), pause_s=0)
-        self.kept.pop(erased, None)
+        erased = self.send(wav(0.3, pitch=dice.randrange(2, 40)), pause_s=0, for_all=False)
         if not erased:
             return
         target = {"kind": "recording", "recording_id": erased}
