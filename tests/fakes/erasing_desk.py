@@ -13,6 +13,7 @@ from api.service import Service
 from retention.policy import PolicyRequest
 from retention.target import ErasureRequest, Target
 from tests.composition import Made
+from tests.fakes.waiting import LIMIT_S
 from vault.access import Actor
 from vault.deposit import DepositRequest
 
@@ -74,7 +75,7 @@ class ErasingDesk:
 
 
 def soon(holds: Callable[[], bool]) -> bool:
-    ends_s = time.monotonic() + 60
+    ends_s = time.monotonic() + LIMIT_S
     while not holds():
         if time.monotonic() > ends_s:
             return False
