@@ -291,8 +291,11 @@ class Day:
     def thaw(self) -> None:
         if not self.frozen:
             return
-        # what stops everything is lifted first, or the day would be of refusals alone
-        chosen = min(self.frozen, key=lambda one: (one[0] not in {"everything", "campaign"}, one))
+        # what stops everything is lifted first, or the day would be of refusals alone; among equals
+        # the oldest: by the id of a grant, which is random, no two days of one seed were the same
+        chosen = min(
+            self.frozen, key=lambda one: (one[0] not in {"everything", "campaign"}, one[0])
+        )
         reply = self.stage.ask("ada", "DELETE", f"/v1/freezes/{self.frozen.pop(chosen)}")
         self.compare("thaw", reply, self.house.rule("ada", STEWARDS, 200), chosen)
         self.set_frozen(*chosen, value=False)
