@@ -19,6 +19,7 @@ from core.db import Database
 from core.errors import InvalidRequest
 from tests.composition import Made, build_service, running_server
 from tests.fakes.ledger_kit import LedgerKit, make_kit, new_id
+from tests.fakes.patience import be_patient
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
 from tests.fakes.waiting import LIMIT_S
@@ -50,6 +51,7 @@ class Desk:
 @pytest.fixture
 def desk(database: Database, tmp_path: Path) -> Desk:
     kit = make_kit(database, tmp_path)
+    be_patient(kit.ledger)
     auditor = Actor(
         new_id("act_"), "zoé", "person", frozenset({"auditor"}), kit.controller_id, campaigns=None
     )
