@@ -81,7 +81,7 @@ class FaultProxy:
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="faultproxy")
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(120)
         return self
 
     def __exit__(
@@ -92,7 +92,7 @@ class FaultProxy:
     ) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         assert self._thread is not None
-        self._thread.join(10)
+        self._thread.join(120)
         self._loop.close()
 
     def cause(self, faults: Faults) -> None:
