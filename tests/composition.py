@@ -34,7 +34,7 @@ from vault.access import Actor
 configure_lines(io.StringIO())  # a test that wants to read lines gives its own stream
 
 CONTROLLER: Final = "acme"
-START_S: Final = 20.0
+START_S: Final = 120.0
 Wrap = Callable[[Any], Any]
 
 

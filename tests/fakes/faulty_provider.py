@@ -20,9 +20,12 @@ from typing import Any, Final
 
 from keys.errors import DestructionUnconfirmed, KeyMissing, KeyUnavailable
 from keys.ports import KeyProvider, KeyTag, ListedKey
+from keys.providers.deadline import Patience
 
 MODES: Final = ("refuse", "hang", "after", "twice", "forget", "blind")
 LASTING: Final = frozenset({"refuse", "hang", "forget", "blind"})
+SILENCE_S: Final = 0.3
+PATIENT_S: Final = 60.0
 HANGS_S: Final = 60.0
 
 
@@ -52,6 +55,12 @@ class FaultyProvider:
     def was_met(self) -> bool:
         """Tell whether the call at which it fails was made."""
         return len(self.calls) > self.at
+
+    @property
+    def hangs_next(self) -> bool:
+        """Tell whether the next call does not come back."""
+        is_due = self.mode == "hang" and len(self.calls) >= self.at
+        return is_due and not self.healed.is_set()
 
     def heal(self) -> None:
         self.healed.set()
@@ -112,3 +121,15 @@ def _raising(error: type[Exception]) -> Callable[[], Any]:
         raise error
 
     return act
+
+
+class OnlyWhatHangs(Patience):
+    """Soon done with a call that hangs; any other is waited for, as a busy machine is slow."""
+
+    def __init__(self, provider: FaultyProvider, pause_s: float) -> None:
+        super().__init__(PATIENT_S, pause_s)
+        self._provider: Final = provider
+
+    def enter(self) -> bool:
+        vars(self)["timeout_s"] = SILENCE_S if self._provider.hangs_next else PATIENT_S
+        return super().enter()

@@ -20,6 +20,7 @@ from retention.certificate import verify_certificate
 from tests.composition import Made, build_service, running_server
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
+from tests.fakes.waiting import LIMIT_S
 from vault.errors import LedgerCorrupt, StoreUnavailable
 from vault.ledger.known import checkpoint_line
 from vault.ports import AnchorStore
@@ -103,7 +104,7 @@ class Talk:
         return float(next(line for line in lines if line.startswith(name)).rpartition(" ")[2])
 
 
-def until(ask: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 20) -> Any:
+def until(ask: Callable[[], Any], good: Callable[[Any], bool], seconds: float = LIMIT_S) -> Any:
     ends = time.monotonic() + seconds
     while True:
         answer = ask()
@@ -120,7 +121,7 @@ def serving(folder: Path, *, anchored: bool = True, **how: Any) -> Iterator[Talk
     made = build_service(folder, settings=settings, **how)
     with (
         running_server(made.service) as address,
-        httpx2.Client(base_url=address, timeout=20) as client,
+        httpx2.Client(base_url=address, timeout=LIMIT_S) as client,
     ):
         yield Talk(made, client)
 
@@ -184,7 +185,7 @@ def test_a_rollback_of_database_and_ledger_together_closes_the_vault(tmp_path: P
     with serving(tmp_path) as talk:
         assert talk.listen(kept).status_code == 201  # somebody listens, and wants it forgotten
         before = talk.made.service.ledger.row(talk.listen(kept).json()["entry_id"])
-        talk.made.service.ledger.wait_sequenced(before.id, 10)
+        talk.made.service.ledger.wait_sequenced(before.id, LIMIT_S)
         size = talk.made.service.ledger.row(before.id).seq + 1
         until(lambda: anchored_size(talk), lambda one: one >= size)
     for part in ("vault", "ledger"):
@@ -209,7 +210,7 @@ def test_control_the_same_rollback_without_an_anchor_is_not_seen(tmp_path: Path)
         shutil.copytree(tmp_path / "data" / part, tmp_path / "copy" / part)
     with serving(tmp_path, anchored=False) as talk:
         entry_id = talk.listen(kept).json()["entry_id"]
-        talk.made.service.ledger.wait_sequenced(entry_id, 10)
+        talk.made.service.ledger.wait_sequenced(entry_id, LIMIT_S)
         published = talk.made.service.sequencer.publisher.published()
         assert published is not None
         line = checkpoint_line(published.note)

@@ -18,6 +18,7 @@ from tests.composition import Made, make_service
 from tests.fakes.deposit_server import POLICY, until
 from tests.fakes.deposits_client import call
 from tests.fakes.fuse import Fuse, FusedStore
+from tests.fakes.waiting import LIMIT_S
 from vault.tables import attempts, recordings
 
 BODY = call()
@@ -34,7 +35,7 @@ class Gate(Fuse):
     def step(self, name: str) -> None:
         if name == self.at:
             self.reached.set()
-            assert self.opened.wait(20)
+            assert self.opened.wait(LIMIT_S)
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def states(made: Made, column: sa.Column[Any]) -> list[str]:
 
 
 async def reached(gate: Gate) -> None:
-    assert await asyncio.to_thread(gate.reached.wait, 20)
+    assert await asyncio.to_thread(gate.reached.wait, LIMIT_S)
 
 
 def test_a_deposit_cancelled_while_it_ends_is_kept_and_found_by_a_resend(
@@ -115,10 +116,10 @@ def test_a_deposit_cancelled_while_it_ends_is_kept_and_found_by_a_resend(
         with pytest.raises(asyncio.CancelledError):
             await uploading
         assert states(made, recordings.c.state) == []
-        gate.at = ""
-        gate.opened.set()
 
     asyncio.run(cut())
+    gate.at = ""
+    gate.opened.set()  # only now: its thread reports to a loop unless that is closed
     until(lambda: states(made, recordings.c.state) == ["stored"])
     assert states(made, attempts.c.state) == ["stored"]
     again = Exchange(made, "call-1")

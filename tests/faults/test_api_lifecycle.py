@@ -30,7 +30,7 @@ from retention.errors import RestoreNeeded
 from tests.composition import Made, build_service, make_service, make_settings, running_server
 from tests.fakes.policy import POLICY
 from tests.fakes.speech import wav
-from tests.fakes.waiting import eventually
+from tests.fakes.waiting import LIMIT_S, eventually
 from vault.errors import StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def breakable(tmp_path: Path) -> Iterator[tuple[Made, httpx2.Client]]:
     made = build_service(tmp_path, store=Breakable)
     with (
         running_server(made.service) as address,
-        httpx2.Client(base_url=address, timeout=10) as client,
+        httpx2.Client(base_url=address, timeout=LIMIT_S) as client,
     ):
         yield made, client
 
@@ -159,7 +159,7 @@ def test_readiness_follows_what_breaks(breakable: tuple[Made, httpx2.Client]) ->
 def test_readiness_wants_room_for_two_of_the_largest_recordings(tmp_path: Path) -> None:
     made = build_service(tmp_path, settings={"RECORDING_MAX_BYTES": "1 TiB"})
     with running_server(made.service) as address:
-        answer = httpx2.get(f"{address}/readyz")
+        answer = httpx2.get(f"{address}/readyz", timeout=LIMIT_S)
     assert (answer.status_code, answer.json()["checks"]) == (503, ["space"])
 
 
@@ -177,14 +177,14 @@ def test_an_upload_under_way_is_finished_while_draining(tmp_path: Path) -> None:
     def upload(address: str) -> None:
         headers = made.headers("intake") | {"Content-Type": "audio/wav"}
         path = f"{address}/v1/campaigns/c/recordings/call-1"
-        answers.append(httpx2.put(path, headers=headers, content=pieces(), timeout=20))
+        answers.append(httpx2.put(path, headers=headers, content=pieces(), timeout=LIMIT_S))
 
     with running_server(made.service) as address:
-        with httpx2.Client(base_url=address) as client:
+        with httpx2.Client(base_url=address, timeout=LIMIT_S) as client:
             campaign(made, client)
         thread = threading.Thread(target=upload, args=(address,))
         thread.start()
-        assert first.wait(10)
+        assert first.wait(LIMIT_S)
         eventually(lambda: made.service.upload_slots.taken == 1, "upload begun")
         stopper = threading.Thread(target=_stop_soon, args=(made, go_on))
         stopper.start()
@@ -195,7 +195,7 @@ def test_an_upload_under_way_is_finished_while_draining(tmp_path: Path) -> None:
 
 def _stop_soon(made: Made, go_on: threading.Event) -> None:
     """Let the upload end only once the service is draining."""
-    assert made.service.readiness.draining.wait(60)
+    assert made.service.readiness.draining.wait(LIMIT_S)
     go_on.set()
 
 
@@ -203,7 +203,7 @@ def test_a_stream_is_cut_when_the_service_drains(tmp_path: Path) -> None:
     made = build_service(tmp_path)
     body = long_wav()
     with running_server(made.service) as address:
-        with httpx2.Client(base_url=address, timeout=20) as client:
+        with httpx2.Client(base_url=address, timeout=LIMIT_S) as client:
             campaign(made, client)
             sent = made.headers("intake") | {"Content-Type": "audio/wav"}
             kept = client.put("/v1/campaigns/c/recordings/call-1", headers=sent, content=body)
@@ -237,7 +237,7 @@ class SlowReader:
         parts = httpx2.URL(url)
         self.wire = socket.socket()
         self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        self.wire.settimeout(10)
+        self.wire.settimeout(LIMIT_S)
         self.wire.connect((parts.host, parts.port))
         self.wire.sendall(f"GET {parts.raw_path.decode()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         self.closed = False

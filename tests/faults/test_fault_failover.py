@@ -126,17 +126,24 @@ def stopped_in_a_transaction(vault: Vault, victim: Replica, uri: str) -> Iterato
     assert victim.process is not None
     engine = sa.create_engine(sa.engine.make_url(uri).set(drivername="postgresql+psycopg"))
     sending = threading.Thread(target=deposit, args=(vault, victim, "of-the-stopped"))
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    held = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND pid <> %s"
+    blocked = "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    held = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND pid = %s"
     looking = engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as holder, looking.connect() as watcher:
         own = holder.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         holder.exec_driver_sql("SELECT * FROM key_counters FOR UPDATE")
         sending.start()
-        eventually(lambda: bool(watcher.exec_driver_sql(blocked).first()), "a deposit waits")
+        waits: list[int] = []  # for this row, not a sequencer for its turn
+
+        def deposit_waits() -> bool:
+            waits[:] = watcher.exec_driver_sql(blocked, (own,)).scalars()
+            return bool(waits)
+
+        eventually(deposit_waits, "a deposit waits")
         os.kill(victim.process.pid, signal.SIGSTOP)
         holder.rollback()
-        eventually(lambda: bool(watcher.exec_driver_sql(held, (own,)).first()), "it holds the row")
+        its = (waits[0],)
+        eventually(lambda: bool(watcher.exec_driver_sql(held, its).first()), "it holds the row")
         try:
             yield sending
         finally:

@@ -85,10 +85,17 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingS3]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
     monkeypatch.setattr(readiness, "LOOK_MAX_S", 0.5)
-    short = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
-    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(short))
+    twice = Config(connect_timeout=20, read_timeout=20, retries={"total_max_attempts": 2})
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(twice))
     with lying_s3() as one:
         yield one
+
+
+@pytest.fixture
+def hasty(store: LyingS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up soon what stands still; asked for before the house, which is composed with it."""
+    short = Config(read_timeout=4)
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(short))
 
 
 @pytest.fixture
@@ -173,7 +180,7 @@ def test_a_listing_that_is_stale_leaves_noise_and_no_sound(house: House) -> None
     assert house.hear(house.room.recording_id).status_code == 410
 
 
-def test_a_store_that_stalls_for_deposits_stalls_nothing_else(house: House) -> None:
+def test_a_store_that_stalls_for_deposits_stalls_nothing_else(hasty: None, house: House) -> None:
     other = house.deposit("call-2").json()["id"]
     house.store.stalls |= {"PUT", "POST"}  # POST: what readiness asks
     with ThreadPoolExecutor(6) as senders:
@@ -193,9 +200,7 @@ def test_a_store_that_stalls_for_deposits_stalls_nothing_else(house: House) -> N
 
 
 @pytest.mark.prove
-def test_a_recording_that_does_not_come_stalls_no_other(
-    house: House,
-) -> None:
+def test_a_recording_that_does_not_come_stalls_no_other(hasty: None, house: House) -> None:
     (first,) = house.store.objects
     other = house.deposit("call-2").json()["id"]
     house.store.stalls.add(first)
@@ -239,7 +244,7 @@ def test_one_ticket_keeps_nobody_from_listening(
         try:
             asked = [player.submit(ask) for _ in range(12)]
             eventually(lambda: sum(one.done() for one in asked) >= 8, "eight are sent away")
-            assert store.waiting == lanes.OPENINGS_MAX
+            eventually(lambda: store.waiting == lanes.OPENINGS_MAX, "the others wait")
             assert house.hear(other, "quentin-2").content == CALL
         finally:
             store.heal()

@@ -134,9 +134,9 @@ def test_a_stopped_process_is_waited_for_and_plays_nothing_when_it_wakes(
     world.deposit(5)
     with other_process(world, "play", keys_uri) as (ask, process_id):
         assert ask("") == "ready"
+        began = time.monotonic()  # its lease is just taken: it is over 30 s later
         assert ask("5") == "yes"
         os.kill(process_id, signal.SIGSTOP)
-        began = time.monotonic()
         world.process().shredder.puncture(world.controller_id, [leaf(5)])
         assert time.monotonic() - began > 25
         os.kill(process_id, signal.SIGCONT)

@@ -19,13 +19,14 @@ from core.db import Database
 from core.errors import OublietteError
 from keys.model import Pointer
 from keys.ports import KeyProvider
-from keys.providers.deadline import Deadline, Patience
+from keys.providers.deadline import Deadline
 from keys.providers.local import LocalProvider
 from tests import evidence
-from tests.fakes.faulty_provider import MODES, FaultyProvider
+from tests.fakes.faulty_provider import MODES, FaultyProvider, OnlyWhatHangs
 from tests.fakes.key_faults import Fuse, SimulatedCrash
 from tests.fakes.key_world import KeyWorld, Ports, Process, leaf, new_id
 from tests.fakes.leases import lapse
+from tests.fakes.waiting import LIMIT_S
 
 SURVIVORS: Final = {1, 2}
 ERASED: Final = 5
@@ -40,8 +41,7 @@ Act = Callable[[Process], object]
 
 def faulty(inner: KeyProvider, mode: str, at: int) -> tuple[FaultyProvider, Deadline]:
     made = FaultyProvider(inner, mode, at)
-    patience = Patience(0.3, 0.05) if mode == "hang" else Patience(20, 0.05)
-    return made, Deadline(made, patience)
+    return made, Deadline(made, OnlyWhatHangs(made, 0.05))
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_a_move_to_another_provider(
 
 def done_soon(act: Act, process: Process) -> bool:
     """Try again and again, as the service's threads do; a silent provider has its pause first."""
-    ends_s = time.monotonic() + 20
+    ends_s = time.monotonic() + LIMIT_S
     while time.monotonic() < ends_s:
         if done(act, process):
             return True

@@ -13,13 +13,13 @@ import pytest
 from api import background
 from api.doctor_keys import provider_findings
 from keys.errors import KeyUnavailable
-from keys.providers.deadline import Deadline, Patience
+from keys.providers.deadline import Deadline
 from keys.providers.registry import Providers
 from retention.certificate import verify_certificate
 from retention.errors import CertificatePending
 from tests.composition import Made, make_service
 from tests.fakes.erasing_desk import ErasingDesk, soon
-from tests.fakes.faulty_provider import FaultyProvider
+from tests.fakes.faulty_provider import FaultyProvider, OnlyWhatHangs
 from vault.errors import RecordingErased
 
 NEVER: Final = 10**9
@@ -45,7 +45,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
     def wrap(real: Providers) -> Providers:
         faulty.append(FaultyProvider(real.default, "refuse", NEVER))
-        return Providers((Deadline(faulty[0], Patience(0.5, 0.2)),))
+        return Providers((Deadline(faulty[0], OnlyWhatHangs(faulty[0], 0.2)),))
 
     with make_service(tmp_path, providers=wrap) as made:
         yield Vault(made, faulty[0])
@@ -96,8 +96,8 @@ def test_an_erasure_waits_in_plain_sight_and_ends_without_a_restart(
 @pytest.mark.parametrize("mode", ["refuse", "hang", "forget"])
 def test_without_a_provider_nothing_is_taken_and_then_it_is(vault: Vault, mode: str) -> None:
     first = vault.deposit()
+    vault.fail(mode)  # first: a thread of the service would warm the keyring again
     vault.service.keyring.close()  # as after a start
-    vault.fail(mode)
     with pytest.raises(KeyUnavailable):
         vault.deposit()
     assert vault.service.readiness.failing()  # no requests are sent here

@@ -39,6 +39,7 @@ from tests.fakes.fleet import (
     serving,
 )
 from tests.fakes.loopback_issuer import LoopbackIssuer, loopback_issuer
+from tests.fakes.waiting import LIMIT_S, eventually
 from vault.tables import ledger_entries, recordings
 
 pytestmark = pytest.mark.needs_postgresql
@@ -104,7 +105,7 @@ def settle(fleet: Fleet) -> None:
     last.await_ready()
     database = open_database(fleet.environ["OUBLIETTE_DATABASE_URI"])
     waiting = sa.select(sa.func.count()).where(ledger_entries.c.seq.is_(None))
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + LIMIT_S
     left = 1
     while left and time.monotonic() < give_up:
         with database.read() as connection:
@@ -201,6 +202,7 @@ def test_services_killed_at_random_leave_one_whole_ledger(
         ends_at = time.monotonic() + SECONDS
         callers = Callers(fleet.replicas, fleet.issuer)
         with callers.working(CALLERS) as told:
+            eventually(lambda: told.heard, "a call is heard")
             done = kill_at_random(
                 fleet,
                 random.Random(20_260_302),
@@ -226,7 +228,7 @@ def test_control_audio_before_its_entry_is_committed_is_caught(
     with running(tmp_path, postgresql_uri, CARELESS) as fleet:
         callers = Callers(fleet.replicas, fleet.issuer)
         with callers.working(CALLERS) as told:
-            give_up = time.monotonic() + 60
+            give_up = time.monotonic() + LIMIT_S
             while len(told.heard) < 30 and time.monotonic() < give_up:
                 time.sleep(0.05)
         settle(fleet)  # kills while the last entries still wait in memory
@@ -246,7 +248,7 @@ def test_running_services_follow_a_new_signing_key(postgresql_uri: str, tmp_path
             done = command(fleet.environ, "rotate-signing-key", "--json")
             assert done.returncode == 0, done.stderr
             new = json.loads(done.stdout)["vkey"]
-            give_up = time.monotonic() + 60
+            give_up = time.monotonic() + LIMIT_S
             while not all(shown_vkeys(one)[:1] == [new] for one in fleet.replicas):
                 assert time.monotonic() < give_up, "a service goes on with the old key"
                 time.sleep(0.2)
