@@ -27,6 +27,7 @@ from tests.migration_rules import faults
 pytestmark = [pytest.mark.needs_postgresql, pytest.mark.timeout(600)]
 
 NextRelease = Callable[..., str]
+COMPILED: Final = shutil.ignore_patterns("__pycache__")  # others write there meanwhile
 LONG_S: Final = 120.0
 
 
@@ -45,7 +46,7 @@ def become(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NextRele
 
     def change(*steps: str) -> str:
         folder = tmp_path / "migrations"
-        shutil.copytree(ROOT / "core" / "migrations", folder)
+        shutil.copytree(ROOT / "core" / "migrations", folder, ignore=COMPILED)
         head = add_revisions(folder / VERSIONS.name, steps)
         monkeypatch.setattr(migrating, "_FOLDER", folder)
         forget()
@@ -121,7 +122,7 @@ def waits_for_a_table(database: Database, times: int) -> None:
 
 
 def test_each_kind_of_step_is_one_that_the_rules_let_through(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / VERSIONS, tmp_path / "versions")
+    shutil.copytree(ROOT / VERSIONS, tmp_path / "versions", ignore=COMPILED)
     add_revisions(tmp_path / "versions", ADDITIVE)
     added = sorted((tmp_path / "versions").glob("*_next.py"))
     assert len(added) == len(ADDITIVE)

@@ -23,6 +23,7 @@ from vault.ledger.proof import read_proof
 from vault.receipt import verify_receipt
 from vault.tables import ledger_entries
 
+PERSON = {"kind": "person", "number": "+33199000000"}
 REASON = "Quality review of this month"
 POLICY = {
     "retention": "P6M",
@@ -341,14 +342,8 @@ def test_listens_and_searches_are_counted_for_each_person(
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
-        ("/v1/holds", {"kind": "hold", "scope": "person", "number": "+33199000000"}),
-        (
-            "/v1/erasures",
-            {
-                "target": {"kind": "person", "number": "+33199000000"},
-                "legal_ground": "objection",
-            },
-        ),
+        ("/v1/holds", {"kind": "hold", "scope": "person", "number": PERSON["number"]}),
+        ("/v1/erasures", {"target": PERSON, "legal_ground": "objection"}),
     ],
 )
 def test_looking_for_a_person_to_hold_or_erase_is_a_search_too(
