@@ -19,11 +19,9 @@ import httpx2
 import pytest
 
 from api.observability import LineLogger, configure_lines, log
-from tests.conftest import need
 from tests.fakes.fleet import command
 from tests.fakes.listening_room import CAMPAIGN, REASON, Room, begin_erasure, open_room, wav
 from tests.fakes.waiting import eventually
-from tests.services.servers import MissingError
 
 CALL: Final = wav(2)
 SIZE: Final = "24m"
@@ -37,7 +35,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "vault-test", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise MissingError("the right to mount a file system of its own")
+        raise PermissionError("the right to mount a file system of its own")
     try:
         yield folder
     finally:
@@ -46,11 +44,15 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a small disk; only root may have one."""
+    """Return a folder on a small disk; only root may have one, and not in every container."""
     if os.geteuid() != 0:
         pytest.skip("needs root: a file system of its own")
     with contextlib.ExitStack() as stack:
-        yield need(lambda: stack.enter_context(small_disk(tmp_path / "disk")))
+        try:
+            mounted = stack.enter_context(small_disk(tmp_path / "disk"))
+        except PermissionError as err:  # a right, not a server: it is never required
+            pytest.skip(f"not on this machine: {err}")
+        yield mounted
 
 
 @contextmanager
