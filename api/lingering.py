@@ -17,13 +17,12 @@ LINGER_S: Final = 2.0
 
 
 class LingeringAnswer(Response):
-    """The same answer, which says ``Connection: close`` and ends once its sender does."""
+    """The same answer, which ends once its sender does."""
 
     def __init__(self, answer: Response, upload: UploadBody) -> None:
-        """Take an answer and the body that it does not wait for."""
+        """Take an answer that says ``Connection: close``, and the body it does not wait for."""
         super().__init__(answer.body, answer.status_code)
         self.raw_headers = answer.raw_headers
-        self.headers["Connection"] = "close"
         self._upload = upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -160,9 +160,10 @@ async def _refused(request: Request, body: UploadBody, error: OublietteError) ->
     unsent = waits and not body.received_bytes
     if not body.complete and not unsent and not isinstance(error, UploadTooSlow):
         await body.drain()
-    if unsent:
-        response.headers["Connection"] = "close"
-    return response if body.complete or unsent else LingeringAnswer(response, body)
+    if body.complete:
+        return response
+    response.headers["Connection"] = "close"
+    return response if unsent else LingeringAnswer(response, body)
 
 
 def _sender(request: Request) -> Sender:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from api import lingering
 from tests.fakes.deposit_server import (
     MAX_BYTES,
     SAID,
@@ -144,10 +143,7 @@ def test_the_refusal_of_a_large_body_reaches_a_sender_that_writes_first(pbx: Pla
 
 
 @pytest.mark.usefixtures("kept_nothing")
-def test_a_refusal_is_not_overtaken_by_a_reset(
-    pbx: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lingering, "LINGER_S", 60.0)
+def test_a_refusal_is_not_overtaken_by_a_reset(pbx: Platform) -> None:
     with pbx.connect() as wire:
         path = "/v1/campaigns/no-such/recordings/refused-1"
         wire.sendall(pbx.head("PUT", path, "Content-Length: 100000") + bytes(1_000))

@@ -20,7 +20,17 @@ from urllib.parse import urlsplit
 
 from api.init import initialise
 from api.settings import load_settings
-from tests.fakes.fleet import CAMPAIGN, SERVE, SLUG, Replica, Reply, fleet_environ, serving
+from tests.fakes.fleet import (
+    BUSY,
+    CAMPAIGN,
+    SERVE,
+    SLUG,
+    Replica,
+    Reply,
+    fleet_environ,
+    patiently,
+    serving,
+)
 from tests.fakes.loopback_issuer import LoopbackIssuer, loopback_issuer
 from tests.fakes.memory import Secrets
 from tests.fakes.stranger import Stranger
@@ -29,6 +39,7 @@ REASON: Final = "Objection received by letter this morning"
 NUMBER: Final = "+33199001234"
 DONE_S: Final = 150.0
 PATIENCE_S: Final = 90.0
+LOST_OR_BUSY: Final = BUSY | {0}
 SMALL_BUFFER: Final = 16_384
 JSON: Final = {"Content-Type": "application/json"}
 
@@ -101,11 +112,9 @@ class Vault:
         path = f"/v1/campaigns/{CAMPAIGN}/recordings/call-{len(self.bodies)}"
         who = self.issuer.headers("intake", subject="pbx", controller=SLUG)
         how = {"Content-Type": "audio/wav", "Oubliette-Metadata": said.rstrip(b"=").decode()}
-        give_up = time.monotonic() + PATIENCE_S
-        answer = at.ask("PUT", path, body, **who, **how)
-        while answer.status in {0, 503} and time.monotonic() < give_up:
-            time.sleep(0.5)
-            answer = at.ask("PUT", path, body, **who, **how)
+        answer = patiently(
+            lambda: at.ask("PUT", path, body, **who, **how), PATIENCE_S, LOST_OR_BUSY
+        )
         assert answer.status in {200, 201}, answer  # 200: an answer before was lost
         self.bodies[answer.json["id"]] = body
         return str(answer.json["id"])
@@ -123,25 +132,20 @@ class Vault:
 
         One that is busy says 503, and is asked again for a while.
         """
-        give_up = time.monotonic() + patience_s
-        while True:
+
+        def play() -> Reply:
             status, path = self.grant(at, recording_id)
-            answer = at.ask("GET", path) if status == 201 else Reply(status)
-            if answer.status not in {0, 503} or time.monotonic() > give_up:
-                return answer.status == 200 and answer.body == self.bodies[recording_id]
-            time.sleep(0.5)
+            return at.ask("GET", path) if status == 201 else Reply(status)
+
+        answer = patiently(play, patience_s, LOST_OR_BUSY)
+        return answer.status == 200 and answer.body == self.bodies[recording_id]
 
     def insist(self, at: Replica, path: str, said: Mapping[str, Any], expected: int) -> Reply:
         """Post, again for as long as the service is busy or breaks off: it may be asked twice."""
         who, body = self.headers("dpo"), json.dumps(said).encode()
-        give_up = time.monotonic() + PATIENCE_S
-        while True:
-            answer = at.ask("POST", path, body, **who)
-            if answer.status == expected:
-                return answer
-            assert answer.status in {0, 503}, answer  # neither act is done twice
-            assert time.monotonic() < give_up, answer
-            time.sleep(0.5)
+        answer = patiently(lambda: at.ask("POST", path, body, **who), PATIENCE_S, LOST_OR_BUSY)
+        assert answer.status == expected, answer
+        return answer
 
     def stream(self, at: Replica, path: str) -> Stream:
         """Begin to hear a call, slowly."""

@@ -17,9 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ SLUG: Final = "acme"
 CAMPAIGN: Final = "winter-sale"
 START_S: Final = 180.0
 TIMEOUT_S: Final = 20.0
+BUSY: Final = frozenset({503})  # nothing was done
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,14 @@ def command(
     )
 
 
+def patiently(ask: Callable[[], Reply], patience_s: float, again: Collection[int]) -> Reply:
+    """Ask, and once more for as long as the answer is one of those that change later."""
+    give_up = time.monotonic() + patience_s
+    while (answer := ask()).status in again and time.monotonic() < give_up:
+        time.sleep(0.5)
+    return answer
+
+
 def open_campaign(replica: Replica, issuer: LoopbackIssuer) -> None:
     """Make a campaign that takes deposits and may be listened to."""
     admin = issuer.headers("admin", subject="ada", controller=SLUG)
@@ -197,10 +207,8 @@ def open_campaign(replica: Replica, issuer: LoopbackIssuer) -> None:
     for method, path, body, who in steps:
         said = None if body is None else json.dumps(body).encode()
         headers = {**who, "Content-Type": "application/json"}
-        answer, give_up = replica.ask(method, path, said, **headers), time.monotonic() + START_S
-        while answer.status == 503 and time.monotonic() < give_up:  # busy: nothing was done
-            time.sleep(0.5)
-            answer = replica.ask(method, path, said, **headers)
+        ask = partial(replica.ask, method, path, said, **headers)
+        answer = patiently(ask, START_S, BUSY)
         assert answer.status in {200, 201, 204}, answer
 
 
